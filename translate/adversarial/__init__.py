@@ -1,0 +1,40 @@
+"""The adversarial game: objectives, penalties, constraints, labels, the image pool, and `Adversary`, which plays it."""
+
+from translate.adversarial.adversary import AdversarialConfig, Adversary, frozen
+from translate.adversarial.constraints import Constraint, Free, SpectralNorm, WeightClip
+from translate.adversarial.labels import Labels, add_noise
+from translate.adversarial.objectives import (
+    Hinge,
+    LeastSquares,
+    MaximumLikelihood,
+    Minimax,
+    NonSaturating,
+    Objective,
+    Wasserstein,
+)
+from translate.adversarial.penalties import R1, GradientPenalty, Penalty, PenaltyContext
+from translate.adversarial.pool import ImagePool
+
+__all__ = [
+    "R1",
+    "AdversarialConfig",
+    "Adversary",
+    "Constraint",
+    "Free",
+    "GradientPenalty",
+    "Hinge",
+    "ImagePool",
+    "Labels",
+    "LeastSquares",
+    "MaximumLikelihood",
+    "Minimax",
+    "NonSaturating",
+    "Objective",
+    "Penalty",
+    "PenaltyContext",
+    "SpectralNorm",
+    "Wasserstein",
+    "WeightClip",
+    "add_noise",
+    "frozen",
+]

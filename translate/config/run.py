@@ -1,0 +1,142 @@
+"""What one experiment is: `configs/x.yaml` read and checked."""
+
+import importlib
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationInfo, model_validator
+
+from translate.config.clock import Clock
+from translate.config.spec import Kinded, Spec
+from translate.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+
+def by_kind(package: str, value: Any) -> type[Kinded]:
+    """The Config of the class that `kind:` names. Kind x lives in module x of the package: no list to edit."""
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    if kind is None:
+        raise ConfigError("needs a 'kind'")
+    config: type[Kinded] = importlib.import_module(f"translate.{package}").find(str(kind)).Config
+    return config
+
+
+def _resolve(value: Any, info: ValidationInfo) -> Kinded:
+    assert info.field_name is not None
+    package = {"recipe": "recipes", "data": "data"}[info.field_name]
+    return value if isinstance(value, Kinded) else by_kind(package, value).model_validate(value)
+
+
+class Adam(Spec):
+    kind: Literal["adam"] = "adam"
+    lr: float = Field(2e-4, gt=0)
+    betas: tuple[float, float] = (0.5, 0.999)
+    weight_decay: float = Field(0.0, ge=0)
+
+    def build(self, parameters: "Iterable[Tensor]") -> "Optimizer":
+        from torch.optim import Adam as Implementation
+
+        return Implementation(
+            parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=True
+        )
+
+
+class RMSProp(Spec):
+    kind: Literal["rmsprop"] = "rmsprop"
+    lr: float = Field(5e-5, gt=0)
+    alpha: float = Field(0.99, ge=0, lt=1)
+
+    def build(self, parameters: "Iterable[Tensor]") -> "Optimizer":
+        from torch.optim import RMSprop as Implementation
+
+        return Implementation(parameters, lr=self.lr, alpha=self.alpha, foreach=True)
+
+
+class SGD(Spec):
+    kind: Literal["sgd"] = "sgd"
+    lr: float = Field(0.01, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+
+    def build(self, parameters: "Iterable[Tensor]") -> "Optimizer":
+        from torch.optim import SGD as Implementation
+
+        return Implementation(
+            parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, fused=True
+        )
+
+
+class Constant(Spec):
+    kind: Literal["constant"] = "constant"
+    epochs: int = Field(200, ge=1)
+
+    def factor(self, clock: Clock) -> float:
+        return 1.0
+
+
+class Linear(Spec):
+    """Constant up to `decay_from`, then linearly towards 0: Zhu et al. 2017, appendix 7.1.
+
+    The factor of the 1-based epoch e is 1 − max(0, e − decay_from) / (epochs − decay_from + 1).
+    """
+
+    kind: Literal["linear"] = "linear"
+    epochs: int = Field(200, ge=1)
+    decay_from: int = Field(100, ge=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Linear":
+        if self.decay_from > self.epochs:
+            raise ConfigError(f"decay_from {self.decay_from} is after the last of {self.epochs} epochs")
+        return self
+
+    def factor(self, clock: Clock) -> float:
+        return max(0.0, 1.0 - max(0, clock.epoch - self.decay_from) / (self.epochs - self.decay_from + 1))
+
+
+class Cosine(Spec):
+    """Half a cosine from 1 to `final`: Loshchilov & Hutter 2017, eq. 5, without restarts."""
+
+    kind: Literal["cosine"] = "cosine"
+    epochs: int = Field(200, ge=1)
+    final: float = Field(0.0, ge=0, le=1)
+
+    def factor(self, clock: Clock) -> float:
+        from math import cos, pi
+
+        return self.final + (1 - self.final) * (1 + cos(pi * clock.fraction)) / 2
+
+
+class Validation(Spec):
+    """Every `every` steps (None: once an epoch): metrics on up to `count` test images, and a sample grid."""
+
+    every: int | None = Field(None, ge=1)
+    count: int | None = Field(200, ge=1)
+    batch_size: int = Field(8, ge=1)
+    samples: int = Field(6, ge=1, le=64)
+    metric: Literal["psnr", "ssim", "l1"] = "psnr"
+
+
+class Log(Spec):
+    every: int = Field(50, ge=1)
+    wandb: Literal["off", "online", "offline"] = "off"
+
+
+class Run(Spec):
+    recipe: Annotated[SerializeAsAny[Kinded], BeforeValidator(_resolve)]
+    data: Annotated[SerializeAsAny[Kinded], BeforeValidator(_resolve)]
+    optimizer: Annotated[Adam | RMSProp | SGD, Field(discriminator="kind")] = Adam()
+    schedule: Annotated[Constant | Linear | Cosine, Field(discriminator="kind")] = Linear()
+    validation: Validation = Validation()
+    log: Log = Log()
+    seed: int = Field(0, ge=0)
+    ema: float | None = Field(None, gt=0, lt=1)  # decay per step of the averaged copy of what is deployed
+    save_every: int | None = Field(None, ge=1)  # steps; None: at each validation
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    channels_last: Literal["auto"] | bool = "auto"
+    compile: bool = False

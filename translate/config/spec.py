@@ -1,0 +1,83 @@
+"""Config values: frozen, typed, and closed to keys that they do not know."""
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from translate.errors import ConfigError, unknown
+
+
+class Spec(BaseModel):
+    """A frozen value read from YAML. Unknown keys are errors, never silence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Kinded(Spec):
+    """A Spec that says by `kind:` which class of its family it configures; subclasses narrow it to one Literal."""
+
+    kind: str
+
+
+def explain(error: ValidationError, model: type[BaseModel], raw: Any, source: str) -> ConfigError:
+    """One line per mistake: the file, the path of the key, what was said and what is known."""
+    return ConfigError("\n".join(f"{source}: {line}" for line in _lines(error, model, raw)))
+
+
+def _lines(error: ValidationError, model: type[BaseModel], raw: Any) -> Iterator[str]:
+    for entry in error.errors(include_url=False):
+        path = _written_path(entry["loc"], raw)
+        place = ".".join(path) or "top level"
+        match entry["type"]:
+            case "extra_forbidden":
+                parent = ".".join(path[:-1]) or "top level"
+                yield f"{parent}: {unknown('key', path[-1], _fields(model, entry['loc'][:-1]))}"
+            case "union_tag_invalid":
+                tags = [tag.strip(" '") for tag in entry["ctx"]["expected_tags"].split(",")]
+                yield f"{place}: {unknown('kind', str(entry['ctx']['tag']), tags)}"
+            case "union_tag_not_found":
+                yield f"{place}: needs a 'kind'"
+            case "missing":
+                yield f"{place}: missing"
+            case "value_error":
+                yield f"{place}: {entry['ctx']['error']}"
+            case _:
+                yield f"{place}: {entry['msg'][0].lower()}{entry['msg'][1:]} (got {entry['input']!r})"
+
+
+def _written_path(loc: tuple[int | str, ...], raw: Any) -> list[str]:
+    """The part of pydantic's location that stands in the file: union tags do not."""
+    path = []
+    for index, part in enumerate(loc):
+        if isinstance(raw, dict) and part in raw:
+            raw = raw[part]
+        elif isinstance(raw, list) and isinstance(part, int) and part < len(raw):
+            raw = raw[part]
+        elif index < len(loc) - 1 or not isinstance(raw, dict):
+            continue  # a tag of a union
+        path.append(str(part))
+    return path
+
+
+def _fields(model: Any, loc: tuple[int | str, ...]) -> list[str]:
+    """The field names of the model at `loc`, following the union tags that pydantic puts in the path."""
+    for part in loc:
+        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
+            model = model.model_fields[str(part)].annotation
+        candidates = [m for m in _models(model) if part in (_kind(m), m.__name__, m.__name__.lower())]
+        if candidates:
+            model = candidates[0]
+    models = _models(model)
+    return list(models[0].model_fields) if models else []
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models(argument)]
+
+
+def _kind(model: type[BaseModel]) -> str | None:
+    field = model.model_fields.get("kind")
+    return get_args(field.annotation)[0] if field else None

@@ -1,0 +1,89 @@
+"""What the training loop asks of a method, and nothing more."""
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from translate.config import Clock, Kinded
+from translate.errors import ConfigError, unknown
+
+Losses = dict[str, Tensor]  # name → a weighted scalar; an update goes down their sum
+
+
+class Turn(NamedTuple):
+    """One update: this player's parameters go down the gradient of the sum of these losses."""
+
+    player: str
+    losses: Losses
+
+
+class Comparison(NamedTuple):
+    """What a paired metric needs: images [N, C, H, W] in [−1, 1] that show the same scenes."""
+
+    input: Tensor
+    output: Tensor
+    truth: Tensor
+
+
+class Recipe(nn.Module, ABC):
+    """A method. Kind x lives in translate/recipes/x.py; nothing else has to know of it."""
+
+    known: ClassVar[dict[str, type["Recipe"]]] = {}
+    Config: ClassVar[type[Kinded]]
+    batch_type: ClassVar[type]  # of translate.batches; checked against the data before training starts
+    draws: int = 1  # batches that one step takes
+
+    def __init_subclass__(cls, kind: str) -> None:
+        super().__init_subclass__()
+        cls.known[kind] = cls
+
+    def __init__(self, config: Any, channels: Mapping[str, int]) -> None:
+        """`channels`: how many each field of the batch has."""
+        super().__init__()
+
+    @staticmethod
+    def multiple(config: Any) -> int:
+        """Heights and widths of images must be multiples of this."""
+        return 1
+
+    @abstractmethod
+    def players(self) -> dict[str, list[nn.Module]]:
+        """Who is trained: name → the modules that its optimiser owns."""
+
+    @abstractmethod
+    def step(self, draw: Callable[[], Any], clock: Clock) -> Iterator[Turn]:
+        """One iteration of the paper's algorithm. The loop updates the player at each `yield`."""
+
+    @abstractmethod
+    def deployed(self) -> dict[str, nn.Module]:
+        """What is averaged, evaluated, exported and served: name → network."""
+
+    @abstractmethod
+    def preview(self, networks: Mapping[str, nn.Module], batch: Any) -> dict[str, Tensor]:
+        """Columns of a sample grid: title → images [N, C, H, W]. `networks`: as from `deployed`."""
+
+    def compare(self, networks: Mapping[str, nn.Module], batch: Any) -> dict[str, Comparison]:
+        """Outputs beside the truth, for a batch of true pairs; empty where a method has none."""
+        return {}
+
+
+def find(kind: str) -> type[Recipe]:
+    package = importlib.import_module("translate.recipes")
+    kinds = {module.name for module in pkgutil.iter_modules(package.__path__)} - {"base"}
+    if kind not in kinds:
+        raise ConfigError(f"recipe.kind: {unknown('recipe', kind, kinds)}")
+    importlib.import_module(f"translate.recipes.{kind}")
+    return Recipe.known[kind]
+
+
+def l1(x: Tensor, y: Tensor) -> Tensor:
+    return (x - y).abs().mean()
+
+
+def halved(losses: Losses, suffix: str = "") -> Losses:
+    """The discriminator's objective × ½, which slows it against the generator; its penalties as they are."""
+    return {f"{name}{suffix}": loss / 2 if name == "discriminator" else loss for name, loss in losses.items()}

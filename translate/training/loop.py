@@ -1,0 +1,269 @@
+"""The one training loop."""
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from translate.adversarial import Adversary, ImagePool
+from translate.config import Clock, Run
+from translate.data.source import Source
+from translate.data.stream import Stream
+from translate.errors import TrainingError
+from translate.recipes import Recipe
+from translate.training import checkpoints
+from translate.training.devices import Placement
+from translate.training.journal import Journal
+from translate.training.progress import Progress
+from translate.training.tracking import Tracker
+from translate.training.update import Update
+from translate.training.validation import Validator
+
+
+class Trainer:
+    """A run in progress: everything that a checkpoint holds, and the loop that moves it on."""
+
+    def __init__(self, run: Run, folder: Path, recipe: Recipe, source: Source, placement: Placement) -> None:
+        self.run, self.folder, self.source, self.placement = run, folder, source, placement
+        self.recipe = placement.place(recipe)
+        self.recipe.train()
+        self.updates = {name: Update(modules, run.optimizer, placement) for name, modules in recipe.players().items()}
+        self.averages = {name: _averaged(network, run.ema) for name, network in recipe.deployed().items() if run.ema}
+        self.meter = Meter()
+        self.step, self.images, self.seconds = 0, 0, 0.0
+        self.best: float | None = None
+        per_step = recipe.draws * source.config.batch_size
+        self.total = math.ceil(run.schedule.epochs * len(source.train) / per_step)
+        self.epoch_steps = max(1, math.ceil(len(source.train) / per_step))
+        self.validate = Validator(run, recipe, source, placement)
+        if run.compile:
+            for modules in recipe.players().values():
+                for module in modules:
+                    module.compile()
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(self.step, self.images, self.total, len(self.source.train))
+
+    def train(self, journal: Journal | None, progress: Progress, tracker: Tracker, steps: int | None = None) -> bool:
+        """Trains up to step `steps` of the schedule, or to its end. Returns whether it got there: a signal ends the
+        run after the step in hand, with a checkpoint. Only the first process has a journal.
+        """
+        end = self.total if steps is None else min(steps, self.total)
+        run, source = self.run, self.source
+        stream = Stream(
+            source.train,
+            source.config.batch_size,
+            run.seed,
+            source.config.workers,
+            first=self.images // source.config.batch_size,
+            rank=self.placement.rank,
+            world=self.placement.world,
+            on_error=source.config.on_error,
+            pin_memory=self.placement.device.type == "cuda",
+        )
+        validate_every = run.validation.every or self.epoch_steps
+        save_every = run.save_every or validate_every
+        reported = 0
+        with stream, stop_signals() as stopped:
+            incoming = iter(stream)
+
+            def draw() -> Any:
+                self.images += source.config.batch_size
+                return self.placement.move(next(incoming))
+
+            started, first, since = time.monotonic(), self.seconds, self.images
+            stop = False
+            while self.step < end and not stop:
+                self.one_step(draw)
+                stop = self.placement.agree(stopped())
+                self.seconds = first + time.monotonic() - started
+                last = self.step == end or stop
+                if self.step % run.log.every == 0 or last:
+                    for problem in stream.problems[reported:]:
+                        progress.note(f"skipped {problem}")
+                    reported = len(stream.problems)
+                    speed = (self.images - since) / max(self.seconds - first, 1e-9)
+                    self.log(journal, progress, tracker, speed)
+                if self.step % validate_every == 0 or self.step == end:
+                    self.evaluate(journal, progress, tracker)
+                if self.step % save_every == 0 or last:
+                    self.save("last")
+        return not stop
+
+    def one_step(self, draw: Callable[[], Any]) -> None:
+        """Randomness is a function of (seed, step, process): a resumed run needs no generator's state."""
+        clock = self.clock
+        torch.manual_seed(_seed(self.run.seed, self.step, self.placement.rank))
+        factor = self.run.schedule.factor(clock)
+        for turn in self.recipe.step(draw, clock):
+            self.updates[turn.player](turn, factor)
+            self.meter.add(turn.player, turn.losses)
+        for name, network in self.recipe.deployed().items():
+            if self.run.ema:
+                self.averages[name].update_parameters(network)
+        for name, module in self.recipe.named_modules():
+            if isinstance(module, Adversary):
+                self.meter.add(name, module.signals())
+        self.step += 1
+
+    def log(self, journal: Journal | None, progress: Progress, tracker: Tracker, speed: float) -> None:
+        """Writes the means since the last regular line; a loss that is not finite ends the run."""
+        values = self.meter.means(self.placement)
+        if self.step % self.run.log.every == 0:
+            self.meter.clear()
+        self.check(values)
+        factor = self.run.schedule.factor(self.clock)
+        row = {f"train/{key}": value for key, value in values.items()}
+        row |= {f"train/lr/{player}": update.rate * factor for player, update in self.updates.items()}
+        self.write(journal, tracker, row)
+        losses = {key: value for key, value in values.items() if key.split("/")[0] in self.updates}
+        epochs = self.run.schedule.epochs
+        progress.update(min(self.clock.epoch, epochs), epochs, self.step, self.total, speed, losses)
+
+    def check(self, values: Mapping[str, float]) -> None:
+        for key, value in values.items():
+            if not math.isfinite(value):
+                player, _, term = key.partition("/")
+                kept = self.folder / "checkpoints" / "last.pt"
+                raise TrainingError(
+                    f"step {self.step}: the loss {term!r} of {player!r} is no longer finite. "
+                    + (f"The last good checkpoint is kept: {kept}. " if kept.exists() else "")
+                    + "Try a lower optimizer.lr, precision: fp32, or a stronger constraint or penalty"
+                )
+
+    def evaluate(self, journal: Journal | None, progress: Progress, tracker: Tracker) -> None:
+        """Metrics and samples of what is deployed; a new best is kept as best.pt."""
+        if journal is not None:
+            networks = self.networks()
+            metrics = self.validate.metrics(networks)
+            picture = self.folder / "samples" / f"step-{self.step:08d}.png"
+            self.validate.sample(networks, picture)
+            tracker.sample(self.step, picture)
+            if metrics:
+                self.write(journal, tracker, metrics)
+                shown = {key: value for key, value in metrics.items() if key.count("/") == 1}
+                progress.note(
+                    f"step {self.step}: " + "  ".join(f"{key} {value:.4g}" for key, value in shown.items())
+                )
+        better = journal is not None and self.validate.better(metrics, self.best)
+        if self.placement.agree(better):
+            if journal is not None:
+                self.best = metrics[f"val/{self.run.validation.metric}"]
+            self.save("best")
+
+    def write(self, journal: Journal | None, tracker: Tracker, values: Mapping[str, float]) -> None:
+        if journal is not None:
+            journal.write(self.step, self.clock.epoch, self.images, round(self.seconds, 3), values)
+            tracker.log(self.step, values)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """What is evaluated: the averaged networks if there are any."""
+        return {name: self.averages[name].module if self.run.ema else network
+                for name, network in self.recipe.deployed().items()}
+
+    def save(self, name: str) -> None:
+        """All processes take part; the first writes. Losses are checked before: a checkpoint is a good one."""
+        self.check(self.meter.means(self.placement))
+        pools = self.placement.gather({key: pool.get_extra_state() for key, pool in self.pools()})
+        if self.placement.first:
+            state = {
+                "config": self.run.model_dump(mode="json"),
+                "channels": dict(self.source.channels),
+                "clock": {"step": self.step, "images": self.images, "seconds": self.seconds},
+                "recipe": self.recipe.state_dict(),
+                "average": {name: average.state_dict() for name, average in self.averages.items()},
+                "updates": {player: update.state_dict() for player, update in self.updates.items()},
+                "pools": pools,
+                "meter": self.meter.state_dict(),
+                "best": self.best,
+            }
+            checkpoints.save(self.folder / "checkpoints" / f"{name}.pt", state)
+        self.placement.wait()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from a checkpoint of the same config, to the last bit."""
+        self.recipe.load_state_dict(state["recipe"])
+        for name, average in self.averages.items():
+            average.load_state_dict(state["average"][name])
+        for player, update in self.updates.items():
+            update.load_state_dict(state["updates"][player])
+        if self.placement.rank < len(state["pools"]):
+            kept = state["pools"][self.placement.rank]
+            for key, pool in self.pools():
+                pool.set_extra_state(kept[key])
+        self.meter.load_state_dict(state["meter"], self.placement.device)
+        clock = state["clock"]
+        self.step, self.images, self.seconds = clock["step"], clock["images"], clock["seconds"]
+        self.best = state["best"]
+
+    def pools(self) -> list[tuple[str, ImagePool]]:
+        return [(name, module) for name, module in self.recipe.named_modules() if isinstance(module, ImagePool)]
+
+
+class Meter:
+    """Means of losses since the last line, kept on the device: nothing waits for the device between lines."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, player: str, values: Mapping[str, Tensor]) -> None:
+        for name, value in values.items():
+            key = f"{player}/{name}"
+            value = value.detach().float()
+            self.sums[key] = self.sums[key] + value if key in self.sums else value
+            self.counts[key] = self.counts.get(key, 0) + 1
+
+    def means(self, placement: Placement) -> dict[str, float]:
+        """Over the steps and the processes."""
+        if not self.sums:
+            return {}
+        sums = placement.mean(torch.stack(list(self.sums.values())))
+        return {key: total / self.counts[key] for key, total in zip(self.sums, sums.tolist(), strict=True)}
+
+    def clear(self) -> None:
+        self.sums, self.counts = {}, {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": dict(self.sums), "counts": dict(self.counts)}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        self.sums = {key: total.to(device) for key, total in state["sums"].items()}
+        self.counts = dict(state["counts"])
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM inside are only noted, once; a second one acts as usual."""
+    caught = False
+
+    def note(number: int, _: FrameType | None) -> None:
+        nonlocal caught
+        caught = True
+        signal.signal(number, found[number])
+
+    found = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: caught
+    finally:
+        for number, handler in found.items():
+            signal.signal(number, handler)
+
+
+def _averaged(network: nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average of the weights; buffers as they are: Yazici et al. 2019, eq. 1."""
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+
+
+def _seed(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))

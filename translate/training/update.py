@@ -1,0 +1,39 @@
+"""How one player is updated: backward, average over processes, optimiser."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from translate.config.run import Adam, RMSProp, SGD
+from translate.recipes import Turn
+from translate.training.devices import Placement, average
+
+
+class Update:
+    """Calling it takes one step down the sum of a turn's losses, at `factor` times the configured learning rate."""
+
+    def __init__(self, modules: list[nn.Module], optimizer: Adam | RMSProp | SGD, placement: Placement) -> None:
+        self.parameters = [parameter for module in modules for parameter in module.parameters()]
+        self.optimizer = optimizer.build(self.parameters)
+        self.rate = optimizer.lr
+        self.world = placement.world
+        # fp16 gradients underflow without scaling: Micikevicius et al. 2018, sec. 3.2.
+        self.scaler = torch.amp.GradScaler(placement.device.type, enabled=placement.dtype is torch.float16)
+
+    def __call__(self, turn: Turn, factor: float) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss: Tensor = torch.stack(tuple(turn.losses.values())).sum()
+        self.scaler.scale(loss).backward()
+        average([parameter.grad for parameter in self.parameters if parameter.grad is not None], self.world)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * factor
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])

@@ -1,0 +1,84 @@
+"""What is measured and shown at intervals: metrics on the test split, and a grid of samples."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from translate.config import Run
+from translate.data.source import Source
+from translate.data.stream import batches
+from translate.evaluation import PAIRED, paired_metrics
+from translate.recipes import Recipe
+from translate.training import samples
+from translate.training.devices import Placement
+
+
+class Validator:
+    """Calls the deployed networks on the same images each time, with the same noise."""
+
+    def __init__(self, run: Run, recipe: Recipe, source: Source, placement: Placement) -> None:
+        self.settings, self.recipe, self.placement = run.validation, recipe, placement
+        self.seed = run.seed
+        self.split = source.test or source.train
+        self.scored = source.test is not None and source.test.aligned
+        self.batch_size = min(run.validation.batch_size, source.config.batch_size)
+        self._unchanged: dict[str, float] = {}  # the metrics of the input itself, which never change
+
+    @torch.inference_mode()
+    def metrics(self, networks: Mapping[str, nn.Module]) -> dict[str, float]:
+        """`val/psnr` …, the mean over images and directions; with several directions also `val/a2b/psnr` ….
+
+        `val/input/psnr` … are those of the unchanged input. Empty where the test images are no true pairs.
+        """
+        if not self.scored:
+            return {}
+        values: dict[str, list[Tensor]] = defaultdict(list)
+        with evaluating(networks, self.seed):
+            for _, batch in batches(self.split, self.batch_size, self.settings.count):
+                compared = self.recipe.compare(networks, self.placement.move(batch))
+                for name, (source, output, truth) in compared.items():
+                    for metric, value in paired_metrics(output, truth).items():
+                        values[f"val/{metric}"].append(value)
+                        if len(compared) > 1:
+                            values[f"val/{name}/{metric}"].append(value)
+                    if not self._unchanged and source.shape == truth.shape:
+                        for metric, value in paired_metrics(source, truth).items():
+                            values[f"val/input/{metric}"].append(value)
+        means = {key: torch.cat(parts).nanmean().item() for key, parts in values.items()}
+        self._unchanged = self._unchanged or {key: means[key] for key in means if key.startswith("val/input/")}
+        return means | self._unchanged
+
+    @torch.inference_mode()
+    def sample(self, networks: Mapping[str, nn.Module], path: Path) -> None:
+        """Writes a grid of the first images of the test split, or of the training split if there is no other."""
+        columns: dict[str, list[Tensor]] = defaultdict(list)
+        with evaluating(networks, self.seed):
+            for _, batch in batches(self.split, self.batch_size, self.settings.samples):
+                for title, images in self.recipe.preview(networks, self.placement.move(batch)).items():
+                    columns[title] += images
+        samples.write(path, columns)
+
+    def better(self, metrics: Mapping[str, float], best: float | None) -> bool:
+        """Whether `validation.metric` improved on `best`."""
+        value = metrics.get(f"val/{self.settings.metric}")
+        if value is None or value != value:
+            return False
+        return best is None or (value > best if PAIRED[self.settings.metric] else value < best)
+
+
+@contextmanager
+def evaluating(networks: Mapping[str, nn.Module], seed: int) -> Iterator[None]:
+    """Eval mode and a fixed seed inside; the modes that it found after."""
+    modes = [(layer, layer.training) for network in networks.values() for layer in network.modules()]
+    for network in networks.values():
+        network.eval()
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        for layer, mode in modes:
+            layer.training = mode
