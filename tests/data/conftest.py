@@ -18,7 +18,9 @@ def pixels() -> Callable[..., np.ndarray]:
 
     def make(seed: int = 0, height: int = 20, width: int = 24, channels: int = 3) -> np.ndarray:
         coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, channels), dtype=np.uint8)
-        planes = [Image.fromarray(coarse[..., c]).resize((width, height), Image.Resampling.BICUBIC) for c in range(channels)]
+        planes = [
+            Image.fromarray(coarse[..., c]).resize((width, height), Image.Resampling.BICUBIC) for c in range(channels)
+        ]
         return np.stack([np.asarray(plane) for plane in planes], axis=2)
 
     return make

@@ -249,7 +249,8 @@ def test_pfm(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mode", "expected"), [("L", "L 8-bit"), ("1", "1 1-bit"), ("P", "P 8-bit"), ("I;16", "I 16-bit"), ("RGB", "RGB 8-bit")]
+    ("mode", "expected"),
+    [("L", "L 8-bit"), ("1", "1 1-bit"), ("P", "P 8-bit"), ("I;16", "I 16-bit"), ("RGB", "RGB 8-bit")],
 )
 def test_mode_is_the_stored_one(tmp_path, mode, expected):
     Image.new(mode, (3, 3)).save(tmp_path / "x.png")
@@ -376,7 +377,10 @@ def test_bombs_of_the_other_formats(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((300, 300), np.uint8))
     refused(tmp_path / "x.tif", "300x300", max_pixels=1000)
     refused(tmp_path / "x.npy", "300x300", max_pixels=1000)
-    header = b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000, 1000000), }".ljust(117)
+    header = (
+        b"\x93NUMPY\x01\x00v\x00"
+        + b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000, 1000000), }".ljust(117)
+    )
     (tmp_path / "huge.npy").write_bytes(header + b"\n")
     refused(tmp_path / "huge.npy")
 

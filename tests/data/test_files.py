@@ -71,10 +71,16 @@ def test_two_bare_folders_are_for_training(tmp_path):
 
 
 def test_match_by_name_without_suffix(tmp_path):
-    touch(tmp_path, "A/b.png", "A/a.jpg", "A/alone.png", "A/sub/c.png", "B/a.png", "B/b.png", "B/sub/c.tif", "B/other.png")
+    touch(
+        tmp_path, "A/b.png", "A/a.jpg", "A/alone.png", "A/sub/c.png", "B/a.png", "B/b.png", "B/sub/c.tif", "B/other.png"
+    )
     sides = Sides(tmp_path / "A", tmp_path / "B")
     found = match(sides, list_images(sides.a), list_images(sides.b))
-    assert [(stem(a, sides.a), stem(b, sides.b)) for a, b in found.pairs] == [("a", "a"), ("b", "b"), ("sub/c", "sub/c")]
+    assert [(stem(a, sides.a), stem(b, sides.b)) for a, b in found.pairs] == [
+        ("a", "a"),
+        ("b", "b"),
+        ("sub/c", "sub/c"),
+    ]
     assert names(tmp_path, found.unmatched) == ["A/alone.png", "B/other.png"]
 
 

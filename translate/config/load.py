@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from translate.config.run import Run
+from translate.config.run import Run, by_kind
 from translate.config.spec import explain
 from translate.errors import ConfigError, unknown
 
@@ -48,7 +48,7 @@ def parse(text: str, source: str, overrides: Iterable[str] = ()) -> Run:
     try:
         return Run.model_validate(raw)
     except ValidationError as error:
-        raise explain(error, Run, raw, source) from None
+        raise explain(error, Run, raw, source, by_kind) from None
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
 

@@ -16,19 +16,22 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 
-def by_kind(package: str, value: Any) -> type[Kinded]:
-    """The Config of the class that `kind:` names. Kind x lives in module x of the package: no list to edit."""
-    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+def by_kind(field: str, value: Any) -> type[Kinded]:
+    """The Config of the class that `kind:` names in the field `recipe` or `data`.
+
+    Kind x lives in module x of the field's package: no list to edit.
+    """
+    kind = value.get("kind") if isinstance(value, dict) else None
     if kind is None:
-        raise ConfigError("needs a 'kind'")
-    config: type[Kinded] = importlib.import_module(f"translate.{package}").find(str(kind)).Config
+        raise ValueError("needs a 'kind'")
+    package = {"recipe": "translate.recipes", "data": "translate.data"}[field]
+    config: type[Kinded] = importlib.import_module(package).find(str(kind)).Config
     return config
 
 
 def _resolve(value: Any, info: ValidationInfo) -> Kinded:
     assert info.field_name is not None
-    package = {"recipe": "recipes", "data": "data"}[info.field_name]
-    return value if isinstance(value, Kinded) else by_kind(package, value).model_validate(value)
+    return value if isinstance(value, Kinded) else by_kind(info.field_name, value).model_validate(value)
 
 
 class Adam(Spec):

@@ -1,6 +1,6 @@
 """Config values: frozen, typed, and closed to keys that they do not know."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -20,19 +20,27 @@ class Kinded(Spec):
     kind: str
 
 
-def explain(error: ValidationError, model: type[BaseModel], raw: Any, source: str) -> ConfigError:
-    """One line per mistake: the file, the path of the key, what was said and what is known."""
-    return ConfigError("\n".join(f"{source}: {line}" for line in _lines(error, model, raw)))
+Resolve = Callable[[str, Any], type[Kinded]]
 
 
-def _lines(error: ValidationError, model: type[BaseModel], raw: Any) -> Iterator[str]:
+def explain(
+    error: ValidationError, model: type[BaseModel], raw: Any, source: str, resolve: Resolve
+) -> ConfigError:
+    """One line per mistake: the file, the path of the key, what was said and what is known.
+
+    `resolve(field, value)` is the model of a field that is only declared as Kinded.
+    """
+    return ConfigError("\n".join(f"{source}: {line}" for line in _lines(error, model, raw, resolve)))
+
+
+def _lines(error: ValidationError, model: type[BaseModel], raw: Any, resolve: Resolve) -> Iterator[str]:
     for entry in error.errors(include_url=False):
         path = _written_path(entry["loc"], raw)
         place = ".".join(path) or "top level"
         match entry["type"]:
             case "extra_forbidden":
                 parent = ".".join(path[:-1]) or "top level"
-                yield f"{parent}: {unknown('key', path[-1], _fields(model, entry['loc'][:-1]))}"
+                yield f"{parent}: {unknown('key', path[-1], _fields(model, entry['loc'][:-1], raw, resolve))}"
             case "union_tag_invalid":
                 tags = [tag.strip(" '") for tag in entry["ctx"]["expected_tags"].split(",")]
                 yield f"{place}: {unknown('kind', str(entry['ctx']['tag']), tags)}"
@@ -60,14 +68,14 @@ def _written_path(loc: tuple[int | str, ...], raw: Any) -> list[str]:
     return path
 
 
-def _fields(model: Any, loc: tuple[int | str, ...]) -> list[str]:
+def _fields(model: Any, loc: tuple[int | str, ...], raw: Any, resolve: Resolve) -> list[str]:
     """The field names of the model at `loc`, following the union tags that pydantic puts in the path."""
     for part in loc:
         if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
-            model = model.model_fields[str(part)].annotation
-        candidates = [m for m in _models(model) if part in (_kind(m), m.__name__, m.__name__.lower())]
-        if candidates:
-            model = candidates[0]
+            model, raw = model.model_fields[str(part)].annotation, raw.get(part) if isinstance(raw, dict) else None
+            if model is Kinded:
+                model = resolve(str(part), raw)
+        model = next((m for m in _models(model) if part in (_kind(m), m.__name__.lower())), model)
     models = _models(model)
     return list(models[0].model_fields) if models else []
 
@@ -80,4 +88,4 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 def _kind(model: type[BaseModel]) -> str | None:
     field = model.model_fields.get("kind")
-    return get_args(field.annotation)[0] if field else None
+    return next(iter(get_args(field.annotation)), None) if field else None

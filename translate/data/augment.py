@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from translate.data.channels import Pixels
 from translate.errors import DataError, unknown
@@ -124,9 +125,9 @@ def _apply(item: Item, transform: Any, image: Pixels) -> Pixels:
 
 def _detail(error: Exception) -> str:
     """The first thing that pydantic or albumentations says, on one line."""
-    errors = getattr(error, "errors", None)
-    if callable(errors):
-        first = errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        return f"{place}: {first['msg']}".removeprefix(": ")
+    for each in (error, error.__cause__, error.__context__):
+        if isinstance(each, ValidationError):
+            first = each.errors()[0]
+            place = ".".join(str(part) for part in first["loc"][:1])
+            return f"{place}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")
     return " ".join(str(error).split())[:160] or type(error).__name__

@@ -9,7 +9,9 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
@@ -22,7 +24,7 @@ _CHUNK = 1 << 18
 
 class _Member(NamedTuple):
     name: str
-    file: IO[bytes] | None  # None for a folder
+    open: Callable[[], IO[bytes] | None] | None  # None for a folder
 
 
 def extract(archive: Path, folder: Path, *, max_files: int = MAX_FILES, max_bytes: int | None = None) -> None:
@@ -30,23 +32,24 @@ def extract(archive: Path, folder: Path, *, max_files: int = MAX_FILES, max_byte
     limit = MAX_RATIO * archive.stat().st_size + (64 << 20) if max_bytes is None else max_bytes
     written = count = 0
     try:
-        for member in _members(archive):
-            count += 1
-            if count > max_files:
-                raise DownloadError(f"{archive}: holds more than {max_files:,} files; it is not the published data set")
-            target = folder / _relative(archive, member.name)
-            if member.file is None:
-                target.mkdir(parents=True, exist_ok=True)
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with member.file, target.open("xb") as out:
-                while chunk := member.file.read(_CHUNK):
-                    written += len(chunk)
-                    if written > limit:
-                        raise DownloadError(
-                            f"{archive}: unpacks to more than {limit >> 20} MB; it is not the published data set"
-                        )
-                    out.write(chunk)
+        with closing(_members(archive)) as members:
+            for member in members:
+                count += 1
+                if count > max_files:
+                    raise DownloadError(f"{archive}: holds more than {max_files:,} files, so not the published data")
+                target = folder / _relative(archive, member.name)
+                source = member.open() if member.open else None
+                if source is None:
+                    target.mkdir(parents=True, exist_ok=True)
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with source, target.open("xb") as out:
+                    while chunk := source.read(_CHUNK):
+                        written += len(chunk)
+                        if written > limit:
+                            size = f"more than {limit >> 20} MB"
+                            raise DownloadError(f"{archive}: unpacks to {size}, so not the published data")
+                        out.write(chunk)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
         raise DownloadError(f"{archive}: is damaged ({error}); delete it and try again") from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
@@ -55,20 +58,20 @@ def extract(archive: Path, folder: Path, *, max_files: int = MAX_FILES, max_byte
         raise DownloadError(f"{archive}: cannot be unpacked ({error})") from error
 
 
-def _members(archive: Path) -> Iterator[_Member]:
+def _members(archive: Path) -> Generator[_Member, None, None]:
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zipped:
             for info in zipped.infolist():
                 kind = stat.S_IFMT(info.external_attr >> 16)
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                     raise _refused(archive, info.filename, "a link or a device")
-                yield _Member(info.filename, None if info.is_dir() else zipped.open(info))
+                yield _Member(info.filename, None if info.is_dir() else partial(zipped.open, info))
     else:
         with tarfile.open(archive, "r:*") as tar:
             for member in tar:
                 if not member.isreg() and not member.isdir():
                     raise _refused(archive, member.name, "a link or a device")
-                yield _Member(member.name, tar.extractfile(member))
+                yield _Member(member.name, partial(tar.extractfile, member) if member.isreg() else None)
 
 
 def _relative(archive: Path, name: str) -> PurePosixPath:

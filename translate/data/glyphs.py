@@ -176,20 +176,23 @@ def _pages(path: Path, characters: list[str], size: int) -> Pages:
     """[N, size, size]: each character drawn with its ink in the middle, smaller where it would not fit."""
     pages = np.full((len(characters), size, size), 255, np.uint8)
     room = size - 2 * max(size // 32, 1)
-    fonts: dict[int, ImageFont.FreeTypeFont] = {}
     for page, character in zip(pages, characters, strict=True):
-        points = round(0.625 * size)
-        while True:
-            font = fonts.setdefault(points, _font(path, points))
-            left, top, right, bottom = font.getbbox(character)
-            if max(right - left, bottom - top) <= room or points <= 4:
-                break
-            points = min(points - 1, int(points * room / max(right - left, bottom - top)))
-        canvas = Image.new("L", (size, size), 255)
-        place = round((size - right - left) / 2), round((size - bottom - top) / 2)
-        ImageDraw.Draw(canvas).text(place, character, fill=0, font=font)
-        page[:] = np.asarray(canvas)
+        points = round(size / 2)
+        ink = _ink(path, points, character)
+        while max(ink.size) > room and points > 4:
+            points = min(points - 1, int(points * room / max(ink.size)))
+            ink = _ink(path, points, character)
+        canvas = Image.new("L", (size, size))
+        canvas.paste(ink, ((size - ink.width) // 2, (size - ink.height) // 2))
+        page -= np.asarray(canvas)
     return pages
+
+
+def _ink(path: Path, points: int, character: str) -> Image.Image:
+    """The character white on black, cut to its ink; empty where there is none."""
+    canvas = Image.new("L", (6 * points, 4 * points))
+    ImageDraw.Draw(canvas).text((2 * points, points), character, fill=255, font=_font(path, points))
+    return canvas.crop(canvas.getbbox() or (0, 0, 0, 0))
 
 
 @functools.lru_cache(maxsize=64)

@@ -11,6 +11,7 @@ import multiprocessing
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
@@ -119,8 +120,7 @@ class Stream:
         self._seen: set[str] = set()
         self._children: list[BaseProcess] = []
         self._deliveries: Iterator[_Delivery] | None = None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "more workers than processors": the user's choice
+        with _unwarned():
             self._loader: DataLoader[_Delivery] = DataLoader(
                 _Samples(split, seed, on_error),
                 batch_sampler=_Places(len(split), batch_size, seed, first, rank, world),
@@ -135,7 +135,8 @@ class Stream:
     def __iter__(self) -> Iterator[Batch]:
         self.close()
         before = set(multiprocessing.active_children())
-        self._deliveries = mine = iter(self._loader)
+        with _unwarned():
+            self._deliveries = mine = iter(self._loader)
         self._children = [child for child in multiprocessing.active_children() if child not in before]
         atexit.register(self.close)  # before multiprocessing's own end, which would wait for workers that wait for us
         try:
@@ -162,11 +163,15 @@ class Stream:
     def _next(self, deliveries: Iterator[_Delivery]) -> _Delivery:
         try:
             return next(deliveries)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, OSError, EOFError) as error:
+            for child in self._children:
+                child.join(0.2)  # its pipe breaks before its end is known
+            if all(child.is_alive() for child in self._children):
                 raise
-            reason = str(error).splitlines()[0]
-            raise DataError(f"data.workers: {reason}; free memory or lower data.workers") from error
+            raise DataError(
+                "data.workers: a process that reads images was killed, perhaps for want of memory; free some or "
+                "lower data.workers"
+            ) from error
 
     def _unpacked(self, delivery: _Delivery) -> Batch:
         for problem in delivery.problems:
@@ -224,6 +229,14 @@ def batches(
         samples.append(sample)
     if samples:
         yield indices, split.batch_type(*collate(samples))
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """The loader warns of more workers than processors: that is the user's choice."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _as_is(delivery: Any) -> Any:

@@ -10,7 +10,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +19,9 @@ from translate import __version__
 from translate.errors import CheckpointError
 
 Row = dict[str, Any]  # step, epoch, images, seconds, then numbers; None for what was not finite
+Curve = list[tuple[int, float | None]]  # (step, value)
+
+POINTS = 500  # of a thinned curve
 
 
 class Journal:
@@ -42,8 +45,8 @@ class Journal:
         return cls(path)
 
     def write(self, step: int, epoch: int, images: int, seconds: float, values: Mapping[str, float]) -> None:
-        """`values` such as `train/generator/l1`, `train/lr/generator`, `val/psnr`; JSON has no NaN, so they are null."""
-        row = {"step": step, "epoch": epoch, "images": images, "seconds": round(seconds, 3)}
+        """`values` such as `train/generator/l1`, `train/lr/generator`, `val/psnr`; what is not finite becomes null."""
+        row: Row = {"step": step, "epoch": epoch, "images": images, "seconds": round(seconds, 3)}
         row |= {key: float(value) if math.isfinite(value) else None for key, value in values.items()}
         line = json.dumps(row, allow_nan=False, ensure_ascii=False).encode() + b"\n"
         end = self._file.seek(0, os.SEEK_END)
@@ -75,10 +78,44 @@ def _row(line: bytes) -> Row | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        row = json.loads(line)
+        row = json.loads(line)  # bytes that are no UTF-8 raise a ValueError, too
     except ValueError:
         return None
     return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+
+
+def curve(rows: Sequence[Row], key: str) -> Curve:
+    """The rows that have `key`; None where its value was not finite."""
+    values = [(row["step"], row[key]) for row in rows if isinstance(row.get(key, ""), int | float | None)]
+    return [(step, value if value is not None and math.isfinite(value) else None) for step, value in values]
+
+
+def smooth(values: Curve) -> Curve:
+    """Centred moving average over a 25th of the points: it does not lag, and its window shrinks at both ends."""
+    width, result = len(values) // 50, Curve()
+    sums, counts = [0.0], [0]
+    for _, value in values:
+        sums.append(sums[-1] + (value or 0.0))
+        counts.append(counts[-1] + (value is not None))
+    for index, (step, value) in enumerate(values):
+        reach = min(width, index, len(values) - 1 - index)
+        low, high = index - reach, index + reach + 1
+        mean = (sums[high] - sums[low]) / max(counts[high] - counts[low], 1)
+        result.append((step, mean if value is not None else None))
+    return result
+
+
+def thin(values: Curve) -> Curve:
+    """At most POINTS points that keep each stretch's lowest and highest value, so that spikes stay visible."""
+    if len(values) <= POINTS:
+        return values
+    size, result = math.ceil(len(values) / (POINTS // 2)), Curve()
+    for start in range(0, len(values), size):
+        part = range(start, min(start + size, len(values)))
+        known = [index for index in part if values[index][1] is not None] or [part[0]]
+        ends = {min(known, key=lambda i: values[i][1] or 0.0), max(known, key=lambda i: values[i][1] or 0.0)}
+        result += [values[index] for index in sorted(ends)]
+    return result
 
 
 def replace(path: Path, content: bytes) -> None:

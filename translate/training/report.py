@@ -4,22 +4,19 @@ import base64
 import io
 import json
 import math
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from translate.errors import DataError
-from translate.training.journal import Row, read, replace
+from translate.training.journal import Curve, Row, curve, read, replace, smooth, thin
 
 SAMPLES = 12  # sample grids shown: the first, the last and evenly spaced ones between
 BUDGET = 3_300_000  # bytes of all pictures together; base64 adds a third
-POINTS = 500  # points of one drawn curve
 TITLES = {"l1": "L1", "psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "fid": "FID", "kid": "KID"}
 RISING = {"psnr", "ssim", "accuracy"}  # better when larger
-
-Curve = list[tuple[int, float | None]]  # (step, value); None where it was not finite
-Ticks = list[tuple[float, str]]  # (percent of the axis from the left or the top, label)
 
 
 def write_report(run: Path) -> Path:
@@ -40,20 +37,19 @@ def _contents(run: Path) -> dict[str, Any]:
     rows, config, about = read(run / "metrics.jsonl"), _text(run / "config.yaml"), _json(run / "environment.json")
     keys = list(dict.fromkeys(key for row in rows for key in row))
     curves = {key: curve(rows, key) for key in keys if key.startswith(("train/", "val/"))}
-    settings, last = _settings(config), max((row["step"] for row in rows), default=0)
-    validation = [_metric(name, curves, last) for name in dict.fromkeys(_metric_name(k) for k in curves) if name]
-    recipe = settings.get("recipe")
+    last, columns = max((row["step"] for row in rows), default=0), _json(run / "samples/columns.json")
+    named = re.match(r"# *(\S.*)\n", config)  # the first line of a run's config.yaml is the name of the experiment
     return {
-        "title": str(settings.get("name") or run.resolve().name),
+        "title": named[1] if named else run.resolve().name,
         "folder": run.resolve().name,
-        "method": str(recipe.get("kind", "?")) if isinstance(recipe, dict) else None,
+        "method": _method(config),
         "totals": _totals(rows),
-        "validation": validation,
-        "players": [_losses(name, group, last) for name, group in _players(curves).items()],
+        "validation": _validation(curves, last),
+        "players": [_chart(name, group, last, smoothed=True) for name, group in _players(curves).items()],
         "rates": _rates(curves, last),
         "broken": {k: [s for s, v in c if v is None] for k, c in curves.items() if any(v is None for _, v in c)},
         "samples": _samples(run / "samples"),
-        "columns": [str(name) for name in columns] if isinstance(columns := _json(run / "samples/columns.json"), list) else [],
+        "columns": [str(name) for name in columns] if isinstance(columns, list) else [],
         "config": config,
         "environment": about if isinstance(about, dict) else {},
         "problems": _text(run / "problems.txt").splitlines(),
@@ -61,7 +57,8 @@ def _contents(run: Path) -> dict[str, Any]:
 
 
 def _totals(rows: list[Row]) -> dict[str, Any]:
-    whole = [row for row in rows if all(isinstance(row.get(key), int | float) for key in ("epoch", "images", "seconds"))]
+    needed = ("epoch", "images", "seconds")
+    whole = [row for row in rows if all(isinstance(row.get(key), int | float) for key in needed)]
     if not whole:
         return {}
     last = whole[-1]
@@ -69,38 +66,6 @@ def _totals(rows: list[Row]) -> dict[str, Any]:
     speed = last["images"] / last["seconds"] if last["seconds"] else None
     time = f"{hours}:{seconds // 60:02}:{seconds % 60:02}"
     return {"steps": last["step"], "epochs": last["epoch"], "images": last["images"], "time": time, "speed": speed}
-
-
-def curve(rows: Sequence[Row], key: str) -> Curve:
-    return [(row["step"], row[key]) for row in rows if isinstance(row.get(key, ""), int | float | None)]
-
-
-def smooth(values: Curve) -> Curve:
-    """Centred moving average over a 25th of the points: it does not lag, and its window shrinks at both ends."""
-    width, result = len(values) // 50, Curve()
-    sums, counts = [0.0], [0]
-    for _, value in values:
-        sums.append(sums[-1] + (value or 0.0))
-        counts.append(counts[-1] + (value is not None))
-    for index, (step, value) in enumerate(values):
-        reach = min(width, index, len(values) - 1 - index)
-        low, high = index - reach, index + reach + 1
-        mean = (sums[high] - sums[low]) / max(counts[high] - counts[low], 1)
-        result.append((step, mean if value is not None else None))
-    return result
-
-
-def thin(values: Curve) -> Curve:
-    """At most POINTS points that keep each stretch's lowest and highest value, so that spikes stay visible."""
-    if len(values) <= POINTS:
-        return values
-    size, result = math.ceil(len(values) / (POINTS // 2)), Curve()
-    for start in range(0, len(values), size):
-        part = range(start, min(start + size, len(values)))
-        known = [index for index in part if values[index][1] is not None] or [part[0]]
-        ends = {min(known, key=lambda i: values[i][1] or 0.0), max(known, key=lambda i: values[i][1] or 0.0)}
-        result += [values[index] for index in sorted(ends)]
-    return result
 
 
 def number(value: Any) -> str:
@@ -125,7 +90,7 @@ class Axis(NamedTuple):
     def ticks(self) -> list[float]:
         if self.log:
             first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
-            factors = (1, 2, 5) if last - first < 3 else (1,)
+            factors = (1, 2, 5) if self.high < 200 * self.low else (1,)
             every = max(1, (last - first) // 5)
             values = [factor * 10.0**power for power in range(first, last + 1, every) for factor in factors]
             return [value for value in values if self.low <= value <= self.high]
@@ -149,28 +114,33 @@ def axis(curves: Sequence[Curve], also: Sequence[float] = (), zero: bool = False
     return Axis(low - (margin if low != 0 else 0), high + margin)
 
 
-def _chart(title: str, lines: dict[str, Curve], last: int, base: float | None = None, **more: Any) -> dict[str, Any]:
+def _chart(
+    title: str,
+    lines: dict[str, Curve],
+    last: int,
+    base: float | None = None,
+    smoothed: bool = False,
+    zero: bool = False,
+) -> dict[str, Any]:
     """What the template draws: paths in a box of 1000 x 1000 stretched over the plot, everything else in percent."""
-    across = Axis(0, max(last, 1))
-    up = axis(list(lines.values()), [] if base is None else [base], zero=more.pop("zero", False))
-    drawn = [
-        {
-            "label": label,
-            "raw": _path(thin(line), across, up) if len(line) >= 50 else None,
-            "path": _path(thin(smooth(line)), across, up),
-            "points": [[step, None if v is None else float(f"{v:.4g}")] for step, v in thin(smooth(line))],
-            "final": next((v for _, v in reversed(smooth(line)) if v is not None), None),
-        }
-        for label, line in lines.items()
-    ]
-    vertical: Ticks = [(100 - up.at(value), number(float(f"{value:.6g}"))) for value in up.ticks()]
-    horizontal: Ticks = [(across.at(v), number(round(v))) for v in across.ticks() if v == round(v)]
-    line = {"top": 100 - up.at(base), "value": base} if base is not None else None
-    chart = {"title": title, "log": up.log, "lines": drawn, "y": vertical, "x": horizontal, "base": line, "best": None}
-    if more.get("best"):
-        step, value = more["best"]
-        more["best"] = {"left": across.at(step), "top": 100 - up.at(value), "step": step, "value": value}
-    return {**chart, "last": max(last, 1), **more}
+    across, drawn = Axis(0, max(last, 1)), []
+    up = axis(list(lines.values()), [] if base is None else [base], zero)
+    for label, raw in lines.items():
+        line = smooth(raw) if smoothed else raw
+        shape, final = thin(line), next((value for _, value in reversed(line) if value is not None), None)
+        points = [[step, None if value is None else float(f"{value:.4g}")] for step, value in shape]
+        faint = _path(thin(raw), across, up) if line != raw else None
+        drawn.append({"label": label, "raw": faint, "path": _path(shape, across, up), "points": points, "final": final})
+    return {
+        "title": title,
+        "lines": drawn,
+        "up": up,
+        "across": across,
+        "y": [(100 - up.at(value), number(float(f"{value:.6g}"))) for value in up.ticks()],
+        "x": [(across.at(value), number(round(value))) for value in across.ticks() if value == round(value)],
+        "base": {"top": 100 - up.at(base), "value": base} if base is not None else None,
+        "best": None,
+    }
 
 
 def _path(values: Curve, across: Axis, up: Axis) -> str:
@@ -178,25 +148,21 @@ def _path(values: Curve, across: Axis, up: Axis) -> str:
     parts, pen = [], False
     for step, value in values:
         if value is not None:
-            height = min(max(up.at(value), -50.0), 150.0)
-            parts.append(f"{'L' if pen else 'M'}{across.at(step) * 10:.1f} {1000 - height * 10:.1f}{'' if pen else 'h0'}")
+            left, top = 10 * across.at(step), 1000 - 10 * min(max(up.at(value), -50.0), 150.0)
+            parts.append(f"L{left:.1f} {top:.1f}" if pen else f"M{left:.1f} {top:.1f}h0")
         pen = value is not None
     return "".join(parts)
 
 
 def _players(curves: dict[str, Curve]) -> dict[str, dict[str, Curve]]:
-    """Loss terms by player; what has no player stands under an empty name."""
+    """Loss terms by player."""
     groups: dict[str, dict[str, Curve]] = {}
     for key, values in curves.items():
         kind, _, name = key.partition("/")
         player, _, term = name.partition("/") if "/" in name else ("", "", name)
         if kind == "train" and player != "lr":
-            groups.setdefault(player, {})[term] = values
+            groups.setdefault(player or "other", {})[term] = values
     return groups
-
-
-def _losses(player: str, terms: dict[str, Curve], last: int) -> dict[str, Any]:
-    return _chart(player or "other", terms, last)
 
 
 def _rates(curves: dict[str, Curve], last: int) -> dict[str, Any] | None:
@@ -210,20 +176,28 @@ def _rates(curves: dict[str, Curve], last: int) -> dict[str, Any] | None:
     return _chart("Learning rate", shared, last, zero=True) if shared else None
 
 
-def _metric_name(key: str) -> str | None:
-    return key.removeprefix("val/") if key.startswith("val/") and "input" not in key.split("/") else None
-
-
-def _metric(name: str, curves: dict[str, Curve], last: int) -> dict[str, Any]:
-    """One validation curve, its best value, and the same metric of the unchanged input: val/input/NAME."""
-    *path, short = name.split("/")
-    known = [(step, value) for step, value in curves[f"val/{name}"] if value is not None]
-    rising = short in RISING
-    best = (max if rising else min)(known, key=lambda point: point[1]) if known else None
-    untouched = [v for _, v in curves.get("/".join(["val", *path, "input", short]), curves.get(f"val/input/{name}", [])) if v is not None]
-    title = " ".join([*path, TITLES.get(short, short)])
-    more = {"rising": rising, "best": best, "unit": "dB" if short == "psnr" else "", "final": known[-1][1] if known else None}
-    return _chart(title, {name: curves[f"val/{name}"]}, last, untouched[-1] if untouched else None, **more)
+def _validation(curves: dict[str, Curve], last: int) -> list[dict[str, Any]]:
+    """A chart a metric. The mean of all directions, val/NAME, stands first and has its best value marked; val/a2b/NAME
+    joins it, and so does the metric of the unchanged input, val/input/NAME.
+    """
+    metrics: dict[str, dict[str, Curve]] = {}
+    for key, values in curves.items():
+        kind, *path, name = key.split("/")
+        if kind == "val" and "input" not in path:
+            metrics.setdefault(name, {})[" ".join(path) or "model"] = values
+    charts = []
+    for name, lines in metrics.items():
+        base = next((v for _, v in reversed(curves.get(f"val/input/{name}", [])) if v is not None), None)
+        chart, rising = _chart(TITLES.get(name, name), lines, last, base), name in RISING
+        for line, values in zip(chart["lines"], lines.values(), strict=True):
+            known = [(value, step) for step, value in values if value is not None]
+            value, step = (max if rising else min)(known, key=lambda point: point[0]) if known else (None, None)
+            line |= {"best": value, "step": step}
+        first = chart["lines"][0]
+        if first["best"] is not None:
+            chart["best"] = {"left": chart["across"].at(first["step"]), "top": 100 - chart["up"].at(first["best"])}
+        charts.append({**chart, "rising": rising, "unit": "dB" if name == "psnr" else ""})
+    return charts
 
 
 def _samples(folder: Path) -> list[dict[str, Any]]:
@@ -235,7 +209,7 @@ def _samples(folder: Path) -> list[dict[str, Any]]:
 
 
 def _picture(path: Path, budget: int) -> dict[str, Any] | None:
-    """A data URI of at most about `budget` bytes: exact if that fits, else WebP, else smaller; None if cut or damaged."""
+    """A data URI of about `budget` bytes at most: the file itself if that fits, else WebP, else smaller; None if damaged."""
     from PIL import Image
 
     try:
@@ -243,17 +217,14 @@ def _picture(path: Path, budget: int) -> dict[str, Any] | None:
             image = file.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-    width, kind, content = image.width, "webp", b""
-    for quality, shrink in ((None, 1.0), (90, 1.0), (75, 1.0), (75, 0.7), (75, 0.5), (60, 0.3)):
-        buffer, size = io.BytesIO(), (max(1, round(image.width * shrink)), max(1, round(image.height * shrink)))
-        if quality is None:
-            image.save(buffer, "PNG", optimize=True)
-        else:
-            (image if shrink == 1 else image.resize(size, Image.Resampling.LANCZOS)).save(buffer, "WEBP", quality=quality)
-        kind, content = "webp" if quality else "png", buffer.getvalue()
-        if len(content) <= budget:
-            break
-    return {"uri": f"data:image/{kind};base64,{base64.b64encode(content).decode()}", "width": width, "height": image.height}
+    kind, content = "png", path.read_bytes()
+    for quality, shrink in ((90, 1.0), (75, 1.0), (75, 0.7), (75, 0.5), (60, 0.3)):
+        if len(content) > budget:
+            size, buffer = (int(image.width * shrink) or 1, int(image.height * shrink) or 1), io.BytesIO()
+            image.resize(size).save(buffer, "WEBP", quality=quality)
+            kind, content = "webp", buffer.getvalue()
+    uri = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return {"uri": uri, "width": image.width, "height": image.height}
 
 
 def _text(path: Path) -> str:
@@ -267,11 +238,10 @@ def _json(path: Path) -> Any:
         return None
 
 
-def _settings(text: str) -> dict[str, Any]:
+def _method(config: str) -> str | None:
     import yaml
 
     try:
-        settings = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return {}
-    return settings if isinstance(settings, dict) else {}
+        return str(yaml.safe_load(config)["recipe"]["kind"])
+    except (yaml.YAMLError, TypeError, KeyError):
+        return None

@@ -70,7 +70,7 @@ class Tracker:
             self._note(f"wandb failed ({_line(error)}): nothing more is logged to it, training goes on")
 
 
-def _start(mode: Mode, run: Path, name: str, config: dict[str, Any]) -> Any:
+def _start(mode: Literal["online", "offline"], run: Path, name: str, config: dict[str, Any]) -> Any:
     if mode == "offline":
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its crash reports need a network, too
     import wandb
