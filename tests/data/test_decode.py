@@ -439,11 +439,9 @@ def test_decoders_are_silent(tmp_path, capfd, caplog):
     (tmp_path / "x.tif").write_bytes(broken[:-40])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for name in ("exif.png", "x.tif"):
-            try:
-                read_image(tmp_path / name)
-            except ImageError as error:
-                assert name in str(error)
+        assert read_image(tmp_path / "exif.png").shape == (4, 4, 3)
+        with pytest.raises(ImageError):
+            read_image(tmp_path / "x.tif")
     assert [str(warning.message) for warning in caught] == []
     assert capfd.readouterr() == ("", "")
     assert caplog.text == ""

@@ -141,5 +141,5 @@ def test_password(tmp_path, folder):
     for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         data[data.index(signature) + offset] |= 1
     archive.write_bytes(data)
-    with pytest.raises(DownloadError, match="cannot be unpacked .*password"):
+    with pytest.raises(DownloadError, match=r"cannot be unpacked .*password"):
         extract(archive, folder)

@@ -47,7 +47,8 @@ def test_the_package_alone_loads_nothing_heavy():
 def test_sources_load_only_what_they_use(unpaired_root):
     code = (
         "import sys; from translate.data import find; s = find('unpaired');"
-        f"s = s(s.Config(kind='unpaired', root={str(unpaired_root)!r})); import numpy; s.train.sample(0, numpy.random.default_rng(0));"
+        f"s = s(s.Config(kind='unpaired', root={str(unpaired_root)!r}));"
+        "import numpy; s.train.sample(0, numpy.random.default_rng(0));"
         "print([m for m in ('albumentations','matplotlib','pooch','tifffile','requests') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

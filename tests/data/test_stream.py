@@ -55,6 +55,10 @@ def indices(found):
     return [batch.image[:, 0, 0, 0].int().tolist() for batch in found]
 
 
+def flat(lists):
+    return list(itertools.chain.from_iterable(lists))
+
+
 def equal(first, second):
     assert len(first) == len(second)
     for one, other in zip(first, second, strict=True):
@@ -67,16 +71,15 @@ def equal(first, second):
 
 
 def test_every_epoch_is_a_permutation_given_by_seed_and_epoch():
-    flat = sum(indices(taken(Numbers(10), 20)), [])
+    found = flat(indices(taken(Numbers(10), 20)))
     for epoch in range(6):
-        assert flat[10 * epoch : 10 * epoch + 10] == np.random.default_rng((5, epoch)).permutation(10).tolist()
+        assert found[10 * epoch : 10 * epoch + 10] == np.random.default_rng((5, epoch)).permutation(10).tolist()
 
 
 def test_batches_larger_than_the_data():
-    flat = indices(taken(Numbers(2), 2, batch_size=5))
-    assert [len(batch) for batch in flat] == [5, 5]
-    order = sum((np.random.default_rng((5, epoch)).permutation(2).tolist() for epoch in range(5)), [])
-    assert sum(flat, []) == order
+    found = indices(taken(Numbers(2), 2, batch_size=5))
+    assert [len(batch) for batch in found] == [5, 5]
+    assert flat(found) == flat(np.random.default_rng((5, epoch)).permutation(2).tolist() for epoch in range(5))
 
 
 def test_random_numbers_differ_by_sample_and_epoch_and_seed():
@@ -150,14 +153,14 @@ def test_generators_of_the_training_are_left_alone(workers):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_bad_files_are_replaced_by_the_next_and_named_once(workers):
     with Stream(Numbers(10, bad=[3, 4]), 5, 0, workers=workers) as stream:
-        found = sum(indices(itertools.islice(stream, 6)), [])
+        found = flat(indices(itertools.islice(stream, 6)))
     assert sorted(found[:10]) == [0, 1, 2, 5, 5, 5, 6, 7, 8, 9]
     assert sorted(stream.problems) == ["3.png: is damaged; remove it", "4.png: is damaged; remove it"]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_replacement_at_the_end_begins_again(workers):
-    assert 9 not in sum(indices(taken(Numbers(10, bad=[9]), 8, workers=workers)), [])
+    assert 9 not in flat(indices(taken(Numbers(10, bad=[9]), 8, workers=workers)))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -76,7 +76,8 @@ def build(item: Item) -> Any:
     if not isinstance(name, str):
         raise ValueError("each entry needs the name of an albumentations transform, as in {name: ColorJitter, p: 0.5}")
     if name not in known:
-        raise ValueError(unknown("transform", name, known))
+        heard = unknown("transform", name, known).partition("; known:")[0]  # there are over a hundred
+        raise ValueError(f"{heard}; see the image transforms of https://albumentations.ai")
     accepted = [key for key in inspect.signature(known[name]).parameters if key not in ("args", "kwargs")]
     for key in arguments:
         if key not in accepted:

@@ -9,7 +9,7 @@ from typing import Any
 from translate.errors import DownloadError
 
 _TRIES = 4  # in a row without a byte of progress
-_CHUNK = 1 << 18
+_CHUNK = 1 << 13  # bytes: what is lost when a connection breaks
 
 
 class Missing(Exception):

@@ -4,6 +4,7 @@ Every line is written by one call, so a killed process leaves at most one cut li
 `Journal.resume` removes it, together with the lines of steps that will be done again.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -55,7 +56,8 @@ class Journal:
             if written != len(line):  # a disk that is filling up takes the first part
                 self._file.write(line[written:])
         except OSError as error:
-            self._file.truncate(end)
+            with contextlib.suppress(OSError):
+                self._file.truncate(end)
             raise _unwritable(self.path, error) from error
 
     def close(self) -> None:
@@ -91,15 +93,14 @@ def curve(rows: Sequence[Row], key: str) -> Curve:
 
 
 def smooth(values: Curve) -> Curve:
-    """Centred moving average over a 25th of the points: it does not lag, and its window shrinks at both ends."""
+    """Centred moving average over a 25th of the points: it does not lag. At the ends, half of the window."""
     width, result = len(values) // 50, Curve()
     sums, counts = [0.0], [0]
     for _, value in values:
         sums.append(sums[-1] + (value or 0.0))
         counts.append(counts[-1] + (value is not None))
     for index, (step, value) in enumerate(values):
-        reach = min(width, index, len(values) - 1 - index)
-        low, high = index - reach, index + reach + 1
+        low, high = max(index - width, 0), min(index + width + 1, len(values))
         mean = (sums[high] - sums[low]) / max(counts[high] - counts[low], 1)
         result.append((step, mean if value is not None else None))
     return result

@@ -5,7 +5,6 @@ import io
 import json
 import math
 import re
-from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +37,8 @@ def _contents(run: Path) -> dict[str, Any]:
     keys = list(dict.fromkeys(key for row in rows for key in row))
     curves = {key: curve(rows, key) for key in keys if key.startswith(("train/", "val/"))}
     last, columns = max((row["step"] for row in rows), default=0), _json(run / "samples/columns.json")
+    groups = {name: _chart(name, group, last, smoothed=True) for name, group in _groups(curves).items()}
+    players = {key.removeprefix("train/lr/") for key in curves if key.startswith("train/lr/")}
     named = re.match(r"# *(\S.*)\n", config)  # the first line of a run's config.yaml is the name of the experiment
     return {
         "title": named[1] if named else run.resolve().name,
@@ -45,7 +46,8 @@ def _contents(run: Path) -> dict[str, Any]:
         "method": _method(config),
         "totals": _totals(rows),
         "validation": _validation(curves, last),
-        "players": [_chart(name, group, last, smoothed=True) for name, group in _players(curves).items()],
+        "players": [chart for name, chart in groups.items() if name in players or not players],
+        "signals": [chart for name, chart in groups.items() if players and name not in players],
         "rates": _rates(curves, last),
         "broken": {k: [s for s, v in c if v is None] for k, c in curves.items() if any(v is None for _, v in c)},
         "samples": _samples(run / "samples"),
@@ -58,14 +60,13 @@ def _contents(run: Path) -> dict[str, Any]:
 
 def _totals(rows: list[Row]) -> dict[str, Any]:
     needed = ("epoch", "images", "seconds")
-    whole = [row for row in rows if all(isinstance(row.get(key), int | float) for key in needed)]
-    if not whole:
+    last = next((row for row in reversed(rows) if all(isinstance(row.get(k), int | float) for k in needed)), None)
+    if last is None:
         return {}
-    last = whole[-1]
     hours, seconds = divmod(round(last["seconds"]), 3600)
     speed = last["images"] / last["seconds"] if last["seconds"] else None
     time = f"{hours}:{seconds // 60:02}:{seconds % 60:02}"
-    return {"steps": last["step"], "epochs": last["epoch"], "images": last["images"], "time": time, "speed": speed}
+    return {"steps": last["step"], "epoch": last["epoch"], "images": last["images"], "time": time, "speed": speed}
 
 
 def number(value: Any) -> str:
@@ -94,13 +95,13 @@ class Axis(NamedTuple):
             every = max(1, (last - first) // 5)
             values = [factor * 10.0**power for power in range(first, last + 1, every) for factor in factors]
             return [value for value in values if self.low <= value <= self.high]
-        raw = (self.high - self.low) / 4
+        raw = (self.high - self.low) / 5
         power = 10 ** math.floor(math.log10(raw))
         unit = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
         return [unit * i for i in range(math.ceil(self.low / unit - 1e-9), math.floor(self.high / unit + 1e-9) + 1)]
 
 
-def axis(curves: Sequence[Curve], also: Sequence[float] = (), zero: bool = False) -> Axis:
+def axis(curves: list[Curve], also: tuple[float, ...] = (), zero: bool = False) -> Axis:
     """Holds every smooth curve and all but the outermost hundredth of the raw points; log where those span 20 times."""
     values = sorted(value for line in curves for _, value in line if value is not None)
     cut = len(values) // 100
@@ -124,7 +125,7 @@ def _chart(
 ) -> dict[str, Any]:
     """What the template draws: paths in a box of 1000 x 1000 stretched over the plot, everything else in percent."""
     across, drawn = Axis(0, max(last, 1)), []
-    up = axis(list(lines.values()), [] if base is None else [base], zero)
+    up = axis(list(lines.values()), () if base is None else (base,), zero)
     for label, raw in lines.items():
         line = smooth(raw) if smoothed else raw
         shape, final = thin(line), next((value for _, value in reversed(line) if value is not None), None)
@@ -154,8 +155,8 @@ def _path(values: Curve, across: Axis, up: Axis) -> str:
     return "".join(parts)
 
 
-def _players(curves: dict[str, Curve]) -> dict[str, dict[str, Curve]]:
-    """Loss terms by player."""
+def _groups(curves: dict[str, Curve]) -> dict[str, dict[str, Curve]]:
+    """What is logged in training by the second part of its key: a player's loss terms, a discriminator's signals."""
     groups: dict[str, dict[str, Curve]] = {}
     for key, values in curves.items():
         kind, _, name = key.partition("/")
@@ -187,6 +188,8 @@ def _validation(curves: dict[str, Curve], last: int) -> list[dict[str, Any]]:
             metrics.setdefault(name, {})[" ".join(path) or "model"] = values
     charts = []
     for name, lines in metrics.items():
+        if len(lines) > 1 and "model" in lines:
+            lines = {"mean": lines.pop("model"), **lines}
         base = next((v for _, v in reversed(curves.get(f"val/input/{name}", [])) if v is not None), None)
         chart, rising = _chart(TITLES.get(name, name), lines, last, base), name in RISING
         for line, values in zip(chart["lines"], lines.values(), strict=True):
@@ -209,7 +212,7 @@ def _samples(folder: Path) -> list[dict[str, Any]]:
 
 
 def _picture(path: Path, budget: int) -> dict[str, Any] | None:
-    """A data URI of about `budget` bytes at most: the file itself if that fits, else WebP, else smaller; None if damaged."""
+    """A data URI of about `budget` bytes at most: the file if that fits, else WebP, else smaller. None: damaged."""
     from PIL import Image
 
     try:
