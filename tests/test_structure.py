@@ -35,7 +35,10 @@ def rooms(path: Path) -> set[str]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            names = [f"{node.module}.{alias.name}" if node.module == "translate" else str(node.module) for alias in node.names]
+            names = [
+                f"{node.module}.{alias.name}" if node.module == "translate" else str(node.module)
+                for alias in node.names
+            ]
         found |= {name.split(".")[1] for name in names if name.startswith("translate.")}
     return found - {"__version__"}
 

@@ -77,7 +77,7 @@ def _train(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     from translate.data.check import check
 
-    report = check(arguments.root)
+    report = check(arguments.root, progress=sys.stderr.isatty())
     print(report)
     return 1 if report.problems else 0
 

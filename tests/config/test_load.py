@@ -18,7 +18,9 @@ def test_every_config_reads_and_survives_a_round_trip(path: Path) -> None:
 
 
 def test_all_wanted_configs_are_there() -> None:
-    wanted = "quickstart cyclegan_horse2zebra pix2pix_facades pix2pix_maps cyclegan_monet2photo pix2pix_emoji cyclegan_emoji"
+    wanted = (
+        "quickstart cyclegan_horse2zebra pix2pix_facades pix2pix_maps cyclegan_monet2photo pix2pix_emoji cyclegan_emoji"
+    )
     assert set(wanted.split()) <= {path.stem for path in CONFIGS}
 
 
@@ -92,7 +94,9 @@ def test_numbers_as_people_write_them() -> None:
 
 
 def test_overrides_go_through_the_same_checks() -> None:
-    run = parse(GOOD, "x", ["recipe.weights.cycle=5", "seed=3", "recipe.penalties=[{kind: r1}]", "recipe.penalties.0.weight=2"])
+    run = parse(
+        GOOD, "x", ["recipe.weights.cycle=5", "seed=3", "recipe.penalties=[{kind: r1}]", "recipe.penalties.0.weight=2"]
+    )
     dumped = run.model_dump()
     assert (dumped["recipe"]["weights"]["cycle"], run.seed, dumped["recipe"]["penalties"][0]["weight"]) == (5, 3, 2)
     with pytest.raises(ConfigError, match="unknown key 'cylce'"):

@@ -109,7 +109,9 @@ def test_resize_convolution_has_no_checkerboard() -> None:
     """A constant image: each output pixel of a resize-convolution sees the same, of a transposed one does not."""
     torch.manual_seed(0)
     x = torch.ones(1, 8, 6, 6)
-    spread = {kind: upsample(kind, 8, 1, 3, bias=True)(x)[..., 2:-2, 2:-2].std().item() for kind in ("resize", "transposed")}  # type: ignore[arg-type]
+    spread = {
+        kind: upsample(kind, 8, 1, 3, bias=True)(x)[..., 2:-2, 2:-2].std().item() for kind in ("resize", "transposed")
+    }  # type: ignore[arg-type]
     assert spread["resize"] < 1e-6 < 1e-2 < spread["transposed"]
 
 

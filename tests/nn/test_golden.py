@@ -20,7 +20,9 @@ NETWORKS = {
     "unet_5down_batchnorm": lambda: UNetConfig(width=8, depth=5, dropout=0, **AT_TEST).build(3, 3),
     "unet_6down_batchnorm_dropout": lambda: UNetConfig(width=8, depth=6, **AT_TEST).build(3, 2),
     "resnet6_instancenorm": lambda: ResNetConfig(width=8, blocks=6).build(3, 3),
-    "resnet9_batchnorm_dropout": lambda: ResNetConfig(width=8, blocks=9, norm="batch", dropout=0.5, **AT_TEST).build(3, 3),
+    "resnet9_batchnorm_dropout": lambda: ResNetConfig(width=8, blocks=9, norm="batch", dropout=0.5, **AT_TEST).build(
+        3, 3
+    ),
     "patchgan3_batchnorm": lambda: PatchGANConfig(width=8, norm="batch").build(6),
     "patchgan3_instancenorm": lambda: PatchGANConfig(width=8).build(3),
     "pixelgan_batchnorm": lambda: PixelGANConfig(width=8, norm="batch").build(3),

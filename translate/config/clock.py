@@ -32,8 +32,8 @@ class Ramp(Spec):
 
     start: float
     end: float
-    begin: float = Field(0.0, ge=0, le=1)
-    finish: float = Field(1.0, gt=0, le=1)
+    begin: float = Field(default=0.0, ge=0, le=1)
+    finish: float = Field(default=1.0, gt=0, le=1)
     shape: Literal["linear", "cosine"] = "linear"
 
     def at(self, clock: Clock) -> float:

@@ -38,7 +38,7 @@ def load(name: str, overrides: Iterable[str] = ()) -> Run:
 def parse(text: str, source: str, overrides: Iterable[str] = ()) -> Run:
     """As `load`, from YAML text; `source` is what messages call it."""
     try:
-        raw = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+        raw = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
@@ -64,7 +64,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     if not separator or not all(keys):
         raise ConfigError(f"--set {override!r}: write key.path=value, as in recipe.weights.cycle=5")
     try:
-        value = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+        value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError:
         raise ConfigError(f"--set {override!r}: the value is not valid YAML") from None
     place: Any = raw

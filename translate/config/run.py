@@ -36,22 +36,20 @@ def _resolve(value: Any, info: ValidationInfo) -> Kinded:
 
 class Adam(Spec):
     kind: Literal["adam"] = "adam"
-    lr: float = Field(2e-4, gt=0)
+    lr: float = Field(default=2e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
 
     def build(self, parameters: "Iterable[Tensor]") -> "Optimizer":
         from torch.optim import Adam as Implementation
 
-        return Implementation(
-            parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=True
-        )
+        return Implementation(parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=True)
 
 
 class RMSProp(Spec):
     kind: Literal["rmsprop"] = "rmsprop"
-    lr: float = Field(5e-5, gt=0)
-    alpha: float = Field(0.99, ge=0, lt=1)
+    lr: float = Field(default=5e-5, gt=0)
+    alpha: float = Field(default=0.99, ge=0, lt=1)
 
     def build(self, parameters: "Iterable[Tensor]") -> "Optimizer":
         from torch.optim import RMSprop as Implementation
@@ -61,9 +59,9 @@ class RMSProp(Spec):
 
 class SGD(Spec):
     kind: Literal["sgd"] = "sgd"
-    lr: float = Field(0.01, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
+    lr: float = Field(default=0.01, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
 
     def build(self, parameters: "Iterable[Tensor]") -> "Optimizer":
         from torch.optim import SGD as Implementation
@@ -75,7 +73,7 @@ class SGD(Spec):
 
 class Constant(Spec):
     kind: Literal["constant"] = "constant"
-    epochs: int = Field(200, ge=1)
+    epochs: int = Field(default=200, ge=1)
 
     def factor(self, clock: Clock) -> float:
         return 1.0
@@ -88,8 +86,8 @@ class Linear(Spec):
     """
 
     kind: Literal["linear"] = "linear"
-    epochs: int = Field(200, ge=1)
-    decay_from: int = Field(100, ge=0)
+    epochs: int = Field(default=200, ge=1)
+    decay_from: int = Field(default=100, ge=0)
 
     @model_validator(mode="after")
     def _ordered(self) -> "Linear":
@@ -105,8 +103,8 @@ class Cosine(Spec):
     """Half a cosine from 1 to `final`: Loshchilov & Hutter 2017, eq. 5, without restarts."""
 
     kind: Literal["cosine"] = "cosine"
-    epochs: int = Field(200, ge=1)
-    final: float = Field(0.0, ge=0, le=1)
+    epochs: int = Field(default=200, ge=1)
+    final: float = Field(default=0.0, ge=0, le=1)
 
     def factor(self, clock: Clock) -> float:
         from math import cos, pi
@@ -117,15 +115,15 @@ class Cosine(Spec):
 class Validation(Spec):
     """Every `every` steps (None: once an epoch): metrics on up to `count` test images, and a sample grid."""
 
-    every: int | None = Field(None, ge=1)
-    count: int | None = Field(200, ge=1)
-    batch_size: int = Field(8, ge=1)
-    samples: int = Field(6, ge=1, le=64)
+    every: int | None = Field(default=None, ge=1)
+    count: int | None = Field(default=200, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    samples: int = Field(default=6, ge=1, le=64)
     metric: Literal["psnr", "ssim", "l1"] = "psnr"
 
 
 class Log(Spec):
-    every: int = Field(50, ge=1)
+    every: int = Field(default=50, ge=1)
     wandb: Literal["off", "online", "offline"] = "off"
 
 
@@ -136,9 +134,9 @@ class Run(Spec):
     schedule: Annotated[Constant | Linear | Cosine, Field(discriminator="kind")] = Linear()
     validation: Validation = Validation()
     log: Log = Log()
-    seed: int = Field(0, ge=0)
-    ema: float | None = Field(None, gt=0, lt=1)  # decay per step of the averaged copy of what is deployed
-    save_every: int | None = Field(None, ge=1)  # steps; None: at each validation
+    seed: int = Field(default=0, ge=0)
+    ema: float | None = Field(default=None, gt=0, lt=1)  # decay per step of the averaged copy of what is deployed
+    save_every: int | None = Field(default=None, ge=1)  # steps; None: at each validation
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: Literal["auto"] | bool = "auto"

@@ -23,9 +23,7 @@ class Kinded(Spec):
 Resolve = Callable[[str, Any], type[Kinded]]
 
 
-def explain(
-    error: ValidationError, model: type[BaseModel], raw: Any, source: str, resolve: Resolve
-) -> ConfigError:
+def explain(error: ValidationError, model: type[BaseModel], raw: Any, source: str, resolve: Resolve) -> ConfigError:
     """One line per mistake: the file, the path of the key, what was said and what is known.
 
     `resolve(field, value)` is the model of a field that is only declared as Kinded.
@@ -58,9 +56,9 @@ def _written_path(loc: tuple[int | str, ...], raw: Any) -> list[str]:
     """The part of pydantic's location that stands in the file: union tags do not."""
     path = []
     for index, part in enumerate(loc):
-        if isinstance(raw, dict) and part in raw:
-            raw = raw[part]
-        elif isinstance(raw, list) and isinstance(part, int) and part < len(raw):
+        if (isinstance(raw, dict) and part in raw) or (
+            isinstance(raw, list) and isinstance(part, int) and part < len(raw)
+        ):
             raw = raw[part]
         elif index < len(loc) - 1 or not isinstance(raw, dict):
             continue  # a tag of a union

@@ -32,14 +32,14 @@ class GlyphsConfig(SourceConfig):
     font_a: str = "DejaVuSans"
     font_b: str = "DejaVuSerif-BoldItalic"
     pairs: bool = True  # Paired batches, else Unpaired
-    size: int = Field(64, ge=8, le=1024)
-    channels: int = Field(3, ge=1, le=4)
+    size: int = Field(default=64, ge=8, le=1024)
+    channels: int = Field(default=3, ge=1, le=4)
     characters: tuple[Range, ...] = (
         (0x21, 0x2FFFF),
     )  # of these, letters, digits, punctuation and symbols in both fonts
-    test_share: float = Field(0.1, ge=0, lt=1)
-    shift: int = Field(0, ge=0)  # training: moved by up to so many pixels, a pair together
-    scale: float = Field(0.0, ge=0, le=0.5)  # training: scaled by up to this factor up or down, a pair together
+    test_share: float = Field(default=0.1, ge=0, lt=1)
+    shift: int = Field(default=0, ge=0)  # training: moved by up to so many pixels, a pair together
+    scale: float = Field(default=0.0, ge=0, le=0.5)  # training: scaled by up to this factor up or down, a pair together
 
     @field_validator("font_a", "font_b")
     @classmethod
@@ -108,6 +108,7 @@ class GlyphsSource(Source):
     """Fields `source` and `target`, or `a` and `b` where `data.pairs` is false."""
 
     Config: ClassVar[type[SourceConfig]] = GlyphsConfig
+    config: GlyphsConfig
 
     def __init__(self, config: GlyphsConfig, size_multiple: int = 1) -> None:
         if config.size % size_multiple:

@@ -17,8 +17,8 @@ from translate.errors import DataError
 
 class ImagesConfig(FolderConfig):
     kind: Literal["images"] = "images"
-    channels: int = Field(3, ge=1)
-    test_share: float = Field(0.1, ge=0, lt=1)  # by a hash of the name: adding files moves none to the other side
+    channels: int = Field(default=3, ge=1)
+    test_share: float = Field(default=0.1, ge=0, lt=1)  # by a hash of the name: new files move no old one
 
     def channel_counts(self) -> tuple[int, ...]:
         return (self.channels,)
@@ -48,6 +48,7 @@ class ImagesSource(Source):
     """Field `image`: every picture below `data.root`."""
 
     Config: ClassVar[type[SourceConfig]] = ImagesConfig
+    config: ImagesConfig
     batch_type = Images
 
     def __init__(self, config: ImagesConfig, size_multiple: int = 1) -> None:

@@ -20,8 +20,8 @@ class PairedConfig(PublishedConfig):
     kind: Literal["paired"] = "paired"
     layout: Literal["auto", "side_by_side", "folders"] = "auto"
     direction: Literal["a2b", "b2a"] = "a2b"  # which side is translated into which; A is the left
-    channels_a: int = Field(3, ge=1)
-    channels_b: int = Field(3, ge=1)
+    channels_a: int = Field(default=3, ge=1)
+    channels_b: int = Field(default=3, ge=1)
 
     def channel_counts(self) -> tuple[int, ...]:
         return self.channels_a, self.channels_b
@@ -79,6 +79,7 @@ class PairedSource(Source):
     """Fields `source` and `target`; `data.direction` decides which side is which."""
 
     Config: ClassVar[type[SourceConfig]] = PairedConfig
+    config: PairedConfig
     batch_type = Paired
 
     def __init__(self, config: PairedConfig, size_multiple: int = 1) -> None:

@@ -40,10 +40,10 @@ Background = Annotated[tuple[Byte, Byte, Byte], BeforeValidator(_colour)]
 class SourceConfig(Kinded):
     """The keys of every kind of data."""
 
-    batch_size: int = Field(1, ge=1)  # over all processes
-    workers: int = Field(2, ge=0)  # processes that read images; 0 reads them between the steps
+    batch_size: int = Field(default=1, ge=1)  # over all processes
+    workers: int = Field(default=2, ge=0)  # processes that read images; 0 reads them between the steps
     on_error: Literal["skip", "fail"] = "skip"  # what an unreadable file does
-    limit: int | None = Field(None, ge=1)  # the first N training images alone
+    limit: int | None = Field(default=None, ge=1)  # the first N training images alone
     augment: tuple[dict[str, Any], ...] = ()  # albumentations by name: {name: ColorJitter, p: 0.5}
 
     @field_validator("augment")
@@ -62,12 +62,12 @@ class FolderConfig(SourceConfig):
 
     root: Path
     preprocess: Mode = "resize_and_crop"
-    load_size: int = Field(286, ge=1)
-    crop_size: int = Field(256, ge=1)
+    load_size: int = Field(default=286, ge=1)
+    crop_size: int = Field(default=256, ge=1)
     flip: bool = True
     background: Background = (255, 255, 255)
     float_range: tuple[float, float] = (0.0, 1.0)
-    max_pixels: int = Field(MAX_PIXELS, ge=1)
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1)
 
     @field_validator("root")
     @classmethod
@@ -171,6 +171,7 @@ class Source(ABC):
 
     Config: ClassVar[type[SourceConfig]]
 
+    config: SourceConfig
     batch_type: type[Batch]  # of the class, but for kinds where the config decides
     channels: dict[str, int]  # per field of batch_type: {"source": 3, "target": 3}
     train: Split  # random crop, flip and augmentation

@@ -17,8 +17,8 @@ from translate.errors import DataError
 class UnpairedConfig(PublishedConfig):
     family = "cyclegan"
     kind: Literal["unpaired"] = "unpaired"
-    channels_a: int = Field(3, ge=1)
-    channels_b: int = Field(3, ge=1)
+    channels_a: int = Field(default=3, ge=1)
+    channels_b: int = Field(default=3, ge=1)
 
     def channel_counts(self) -> tuple[int, ...]:
         return self.channels_a, self.channels_b
@@ -72,6 +72,7 @@ class UnpairedSource(Source):
     """Fields `a` and `b`."""
 
     Config: ClassVar[type[SourceConfig]] = UnpairedConfig
+    config: UnpairedConfig
     batch_type = Unpaired
 
     def __init__(self, config: UnpairedConfig, size_multiple: int = 1) -> None:

@@ -4,7 +4,7 @@ Three things set them apart from `torch.nn`:
 
 - *Precision.* A convolution computes in its `compute_dtype` (bf16, fp16, or `None`: that of its input) and casts its
   float32 weights itself. Activations stay in that type up to the last layer; there is no autocast, hence no stale cache
-  of low-precision weights and no list of operators that autocast would run in float32. `translate.nn.precision` sets it.
+  of low-precision weights, and no list of operators that run in float32 all the same. See `translate.nn.precision`.
 - *Norms* are right, and fast, in both memory layouts: `nn.InstanceNorm2d` on the CPU gives wrong gradients at batch 1
   when the incoming gradient is channels_last (torch 2.14.1), and `F.group_norm` with one channel a group is 12 times
   slower there than batch norm over each image, which is the same thing.
@@ -32,13 +32,13 @@ class Conv2d(nn.Conv2d):
         bias = None if self.bias is None else self.bias.to(dtype)
         height, width = (_strided(size, self) for size in x.shape[2:])
         if not _weights_dominate(self, weight, columns=len(x) * height * width * weight[0].numel()):
-            return self._conv_forward(x, weight, bias)
+            return F.conv2d(x, weight, bias, self.stride, self.padding)
         kernel, stride, padding = self.kernel_size, self.stride, self.padding
         assert not isinstance(padding, str)
         columns = F.unfold(x, kernel, padding=padding, stride=stride)  # [N, C·k·k, L]
         columns = columns.unflatten(1, (x.shape[1], -1)).permute(2, 1, 0, 3).flatten(2).flatten(0, 1)  # [k·k·C, N·L]
         matrix = weight.permute(0, 2, 3, 1).flatten(1)  # [C_out, k·k·C], the order in which channels_last stores it
-        out = (matrix @ columns).view(-1, len(x), height, width).transpose(0, 1)
+        out: Tensor = (matrix @ columns).view(-1, len(x), height, width).transpose(0, 1)
         out = out.contiguous(memory_format=torch.channels_last)
         return out if bias is None else out + bias.view(1, -1, 1, 1)
 
@@ -60,7 +60,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         matrix = weight.permute(0, 2, 3, 1).flatten(1)  # [C, k·k·C_out], the order in which channels_last stores it
         columns = matrix.t() @ x.transpose(0, 1).flatten(1)  # [k·k·C_out, N·L]
         columns = columns.view(-1, weight.shape[1], n, h * w).permute(2, 1, 0, 3).flatten(1, 2)  # [N, C_out·k·k, L]
-        size = [(s - 1) * stride[i] - 2 * padding[i] + kernel[i] + extra[i] for i, s in enumerate((h, w))]
+        size = tuple((s - 1) * stride[i] - 2 * padding[i] + kernel[i] + extra[i] for i, s in enumerate((h, w)))
         out = F.fold(columns, size, kernel, padding=padding, stride=stride)
         out = out.contiguous(memory_format=torch.channels_last)
         return out if bias is None else out + bias.view(1, -1, 1, 1)
@@ -121,8 +121,8 @@ def _by_image(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float)
     if n == 1:  # nothing to rearrange; and the gradient of a `view` of one image is wrong if it comes channels_last
         return F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
     if x.is_contiguous():  # the channels of all images side by side: one call
-        repeated = [None if p is None else p.repeat(n) for p in (weight, bias)]
-        flat = F.batch_norm(x.view(1, n * c, h, w), None, None, *repeated, training=True, eps=eps)
+        weight, bias = (None if p is None else p.repeat(n) for p in (weight, bias))
+        flat = F.batch_norm(x.view(1, n * c, h, w), None, None, weight, bias, training=True, eps=eps)
         return flat.view(n, c, h, w)
     return torch.cat([F.batch_norm(i, None, None, weight, bias, training=True, eps=eps) for i in x.split(1)])
 

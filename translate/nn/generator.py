@@ -11,7 +11,7 @@ from translate.nn.blocks import BatchNorm, Dropout, NormKind, Upsampling, initia
 
 class GeneratorConfig(Spec):
     norm: NormKind = "batch"
-    dropout: float = Field(0.5, ge=0, lt=1)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
     upsampling: Upsampling = "transposed"
     # At test time the published implementation leaves dropout on and translates one picture at a time in training mode.
     dropout_at_test: bool = True

@@ -14,8 +14,8 @@ from translate.nn.blocks import Conv2d, NormKind, initialise, needs_bias, norm
 
 class PatchGANConfig(Spec):
     kind: Literal["patchgan"] = "patchgan"
-    width: int = Field(64, ge=1)
-    layers: int = Field(3, ge=1, le=8)  # strided layers; 3 sees 70 x 70 pixels
+    width: int = Field(default=64, ge=1)
+    layers: int = Field(default=3, ge=1, le=8)  # strided layers; 3 sees 70 x 70 pixels
     norm: NormKind = "instance"
 
     def build(self, channels: int) -> "PatchGAN":
@@ -26,7 +26,7 @@ class PixelGANConfig(Spec):
     """Judges every pixel by itself: the 1 x 1 discriminator of Isola et al. 2017, sec. 4.4."""
 
     kind: Literal["pixelgan"] = "pixelgan"
-    width: int = Field(64, ge=1)
+    width: int = Field(default=64, ge=1)
     norm: NormKind = "instance"
 
     def build(self, channels: int) -> "PixelGAN":

@@ -14,10 +14,10 @@ from translate.nn.generator import GeneratorConfig
 
 class ResNetConfig(GeneratorConfig):
     kind: Literal["resnet"] = "resnet"
-    width: int = Field(64, ge=1)  # channels at full size; 4 x width in the blocks, at a quarter of the size
-    blocks: int = Field(9, ge=1)  # the paper: 6 for 128 x 128 pictures, 9 for 256 x 256 and larger
+    width: int = Field(default=64, ge=1)  # channels at full size; 4 x width in the blocks, at a quarter of the size
+    blocks: int = Field(default=9, ge=1)  # the paper: 6 for 128 x 128 pictures, 9 for 256 x 256 and larger
     norm: NormKind = "instance"
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @property
     def multiple(self) -> int:

@@ -16,15 +16,15 @@ from translate.nn.generator import GeneratorConfig
 
 class UNetConfig(GeneratorConfig):
     kind: Literal["unet"] = "unet"
-    width: int = Field(64, ge=1)  # channels after the first of `depth` halvings; doubled three times, then constant
-    depth: int = Field(8, ge=2, le=12)  # 8 takes 256 x 256 down to 1 x 1
+    width: int = Field(default=64, ge=1)  # channels after the first halving; doubled three times, then constant
+    depth: int = Field(default=8, ge=2, le=12)  # 8 takes 256 x 256 down to 1 x 1
     norm: NormKind = "batch"
-    dropout: float = Field(0.5, ge=0, lt=1)  # in the intermediate decoder blocks of 8 x width channels
+    dropout: float = Field(default=0.5, ge=0, lt=1)  # in the intermediate decoder blocks of 8 x width channels
 
     @property
     def multiple(self) -> int:
         """Height and width must be multiples of this."""
-        return 2**self.depth
+        return 1 << self.depth
 
     def build(self, channels_in: int, channels_out: int) -> "UNet":
         return UNet(self, channels_in, channels_out)

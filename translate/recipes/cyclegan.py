@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from translate.adversarial import Adversary, AdversarialConfig, LeastSquares, Objective
+from translate.adversarial import AdversarialConfig, Adversary, LeastSquares, Objective
 from translate.batches import Unpaired
 from translate.config import Clock, Kinded, Scheduled, Spec, at
 from translate.config.clock import peak
@@ -22,20 +22,20 @@ class Weights(Spec):
     identity: Scheduled = 0.5  # as a share of `cycle`
 
 
-class Config(AdversarialConfig, Kinded):
+class CycleGANConfig(AdversarialConfig, Kinded):
     kind: Literal["cyclegan"] = "cyclegan"
     generator: Generator = ResNetConfig()
     discriminator: Discriminator = PatchGANConfig()
-    objective: Objective = Field(LeastSquares())
+    objective: Objective = LeastSquares()
     weights: Weights = Weights()
-    pool_size: int = Field(50, ge=0)
+    pool_size: int = Field(default=50, ge=0)
 
 
 class CycleGAN(Recipe, kind="cyclegan"):
-    Config = Config
+    Config = CycleGANConfig
     batch_type = Unpaired
 
-    def __init__(self, config: Config, channels: Mapping[str, int]) -> None:
+    def __init__(self, config: CycleGANConfig, channels: Mapping[str, int]) -> None:
         super().__init__(config, channels)
         a, b = channels["a"], channels["b"]
         if a != b and peak(config.weights.identity) > 0:
@@ -49,7 +49,7 @@ class CycleGAN(Recipe, kind="cyclegan"):
         self.adversary_b = Adversary(config.discriminator.build(b), config, full_precision)
 
     @staticmethod
-    def multiple(config: Config) -> int:
+    def multiple(config: CycleGANConfig) -> int:
         return config.generator.multiple
 
     def players(self) -> dict[str, list[nn.Module]]:

@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from translate.adversarial import Adversary, AdversarialConfig, NonSaturating, Objective
+from translate.adversarial import AdversarialConfig, Adversary, NonSaturating, Objective
 from translate.batches import Paired
 from translate.config import Clock, Kinded, Scheduled, Spec, at
 from translate.config.clock import peak
@@ -21,19 +20,19 @@ class Weights(Spec):
     l1: Scheduled = 100.0
 
 
-class Config(AdversarialConfig, Kinded):
+class Pix2PixConfig(AdversarialConfig, Kinded):
     kind: Literal["pix2pix"] = "pix2pix"
     generator: Generator = UNetConfig()
     discriminator: Discriminator = PatchGANConfig(norm="batch")
-    objective: Objective = Field(NonSaturating())
+    objective: Objective = NonSaturating()
     weights: Weights = Weights()
 
 
 class Pix2Pix(Recipe, kind="pix2pix"):
-    Config = Config
+    Config = Pix2PixConfig
     batch_type = Paired
 
-    def __init__(self, config: Config, channels: Mapping[str, int]) -> None:
+    def __init__(self, config: Pix2PixConfig, channels: Mapping[str, int]) -> None:
         super().__init__(config, channels)
         self.weights = config.weights
         self.generator = config.generator.build(channels["source"], channels["target"])
@@ -41,7 +40,7 @@ class Pix2Pix(Recipe, kind="pix2pix"):
         self.adversary = Adversary(config.discriminator.build(judged), config, full_precision)
 
     @staticmethod
-    def multiple(config: Config) -> int:
+    def multiple(config: Pix2PixConfig) -> int:
         return config.generator.multiple
 
     def players(self) -> dict[str, list[nn.Module]]:

@@ -3,7 +3,7 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -54,6 +54,11 @@ class Trainer:
     def clock(self) -> Clock:
         return Clock(self.step, self.images, self.total, len(self.source.train))
 
+    @property
+    def epoch(self) -> int:
+        """The epoch of the last step, from 1."""
+        return min(self.clock.epoch, self.run.schedule.epochs)
+
     def train(self, journal: Journal | None, progress: Progress, tracker: Tracker, steps: int | None = None) -> bool:
         """Trains up to step `steps` of the schedule, or to its end. Returns whether it got there: a signal ends the
         run after the step in hand, with a checkpoint. Only the first process has a journal.
@@ -89,8 +94,7 @@ class Trainer:
                 self.seconds = first + time.monotonic() - started
                 last = self.step == end or stop
                 if self.step % run.log.every == 0 or last:
-                    for problem in stream.problems[reported:]:
-                        progress.note(f"skipped {problem}")
+                    self.tell(stream.problems[reported:], progress)
                     reported = len(stream.problems)
                     speed = (self.images - since) / max(self.seconds - first, 1e-9)
                     self.log(journal, progress, tracker, speed)
@@ -121,14 +125,21 @@ class Trainer:
         values = self.meter.means(self.placement)
         if self.step % self.run.log.every == 0:
             self.meter.clear()
-        self.check(values)
         factor = self.run.schedule.factor(self.clock)
         row = {f"train/{key}": value for key, value in values.items()}
         row |= {f"train/lr/{player}": update.rate * factor for player, update in self.updates.items()}
         self.write(journal, tracker, row)
+        self.check(values)
         losses = {key: value for key, value in values.items() if key.split("/")[0] in self.updates}
-        epochs = self.run.schedule.epochs
-        progress.update(min(self.clock.epoch, epochs), epochs, self.step, self.total, speed, losses)
+        progress.update(self.epoch, self.run.schedule.epochs, self.step, self.total, speed, losses)
+
+    def tell(self, problems: Sequence[str], progress: Progress) -> None:
+        """Names the files that could not be used, on the screen and in problems.txt."""
+        for problem in problems:
+            progress.note(f"skipped {problem}")
+        if problems and self.placement.first:
+            with (self.folder / "problems.txt").open("a", encoding="utf-8") as file:
+                file.writelines(f"{problem}\n" for problem in problems)
 
     def check(self, values: Mapping[str, float]) -> None:
         for key, value in values.items():
@@ -152,9 +163,7 @@ class Trainer:
             if metrics:
                 self.write(journal, tracker, metrics)
                 shown = {key: value for key, value in metrics.items() if key.count("/") == 1}
-                progress.note(
-                    f"step {self.step}: " + "  ".join(f"{key} {value:.4g}" for key, value in shown.items())
-                )
+                progress.note(f"step {self.step}: " + "  ".join(f"{key} {value:.4g}" for key, value in shown.items()))
         better = journal is not None and self.validate.better(metrics, self.best)
         if self.placement.agree(better):
             if journal is not None:
@@ -163,13 +172,15 @@ class Trainer:
 
     def write(self, journal: Journal | None, tracker: Tracker, values: Mapping[str, float]) -> None:
         if journal is not None:
-            journal.write(self.step, self.clock.epoch, self.images, round(self.seconds, 3), values)
+            journal.write(self.step, self.epoch, self.images, round(self.seconds, 3), values)
             tracker.log(self.step, values)
 
     def networks(self) -> dict[str, nn.Module]:
         """What is evaluated: the averaged networks if there are any."""
-        return {name: self.averages[name].module if self.run.ema else network
-                for name, network in self.recipe.deployed().items()}
+        return {
+            name: self.averages[name].module if self.run.ema else network
+            for name, network in self.recipe.deployed().items()
+        }
 
     def save(self, name: str) -> None:
         """All processes take part; the first writes. Losses are checked before: a checkpoint is a good one."""
@@ -252,7 +263,7 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
         caught = True
         signal.signal(number, found[number])
 
-    found = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    found: dict[int, Any] = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: caught
     finally:

@@ -1,7 +1,7 @@
 """Grids of sample images: a row an example, a column what the recipe shows of it."""
 
-import os
-from collections.abc import Mapping
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,13 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from translate.training.journal import replace
+
 _GAP, _TITLE, _LARGEST = 2, 14, 256
 
 
-def grid(columns: Mapping[str, Tensor]) -> Image.Image:
-    """Images [N, C, H, W] in [−1, 1] by column title, as one picture; channels beyond RGB are left out."""
+def grid(columns: Mapping[str, Sequence[Tensor]]) -> Image.Image:
+    """Images [C, H, W] in [−1, 1] by column title, as one picture; channels beyond RGB are left out."""
     pictures = {title: [_picture(image) for image in images] for title, images in columns.items()}
     rows = len(next(iter(pictures.values())))
     widths = [max(picture.width for picture in column) for column in pictures.values()]
@@ -32,11 +34,11 @@ def grid(columns: Mapping[str, Tensor]) -> Image.Image:
     return canvas
 
 
-def write(path: Path, columns: Mapping[str, Tensor]) -> None:
+def write(path: Path, columns: Mapping[str, Sequence[Tensor]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    grid(columns).save(temporary, format="PNG")
-    temporary.replace(path)
+    content = io.BytesIO()
+    grid(columns).save(content, format="PNG")
+    replace(path, content.getvalue())
 
 
 def _picture(image: Tensor) -> Image.Image:

@@ -12,7 +12,7 @@ from translate.config import Run
 from translate.config.load import dump, load, parse
 from translate.data import find as find_data
 from translate.data import prepare
-from translate.data.source import Source
+from translate.data.source import Source, SourceConfig
 from translate.errors import CheckpointError, ConfigError
 from translate.recipes import find as find_recipe
 from translate.training import checkpoints
@@ -62,6 +62,7 @@ def train(
 def _build(run: Run, folder: Path, place: Placement) -> Trainer:
     """Opens the data, checks them against the recipe, and makes the networks from the seed."""
     method = find_recipe(run.recipe.kind)
+    assert isinstance(run.data, SourceConfig)
     if place.first:
         prepare(run.data)
     place.wait()

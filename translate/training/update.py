@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from translate.config.run import Adam, RMSProp, SGD
+from translate.config.run import SGD, Adam, RMSProp
 from translate.recipes import Turn
 from translate.training.devices import Placement, average
 
