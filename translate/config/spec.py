@@ -56,9 +56,9 @@ def _written_path(loc: tuple[int | str, ...], raw: Any) -> list[str]:
     """The part of pydantic's location that stands in the file: union tags do not."""
     path = []
     for index, part in enumerate(loc):
-        if (isinstance(raw, dict) and part in raw) or (
-            isinstance(raw, list) and isinstance(part, int) and part < len(raw)
-        ):
+        if isinstance(raw, list):
+            raw = dict(enumerate(raw))
+        if isinstance(raw, dict) and part in raw:
             raw = raw[part]
         elif index < len(loc) - 1 or not isinstance(raw, dict):
             continue  # a tag of a union

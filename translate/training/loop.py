@@ -18,7 +18,7 @@ from translate.adversarial import Adversary, ImagePool
 from translate.config import Clock, Run
 from translate.data.source import Source
 from translate.data.stream import Stream
-from translate.errors import TrainingError
+from translate.errors import CheckpointError, TrainingError
 from translate.recipes import Recipe
 from translate.training import checkpoints
 from translate.training.devices import Placement
@@ -45,10 +45,9 @@ class Trainer:
         self.total = math.ceil(run.schedule.epochs * len(source.train) / per_step)
         self.epoch_steps = max(1, math.ceil(len(source.train) / per_step))
         self.validate = Validator(run, recipe, source, placement)
-        if run.compile:
-            for modules in recipe.players().values():
-                for module in modules:
-                    module.compile()
+        if run.compile:  # not the discriminators: compiled code cannot be differentiated twice, as penalties are
+            for network in recipe.deployed().values():
+                network.compile()
 
     @property
     def clock(self) -> Clock:
@@ -142,15 +141,15 @@ class Trainer:
                 file.writelines(f"{problem}\n" for problem in problems)
 
     def check(self, values: Mapping[str, float]) -> None:
-        for key, value in values.items():
-            if not math.isfinite(value):
-                player, _, term = key.partition("/")
-                kept = self.folder / "checkpoints" / "last.pt"
-                raise TrainingError(
-                    f"step {self.step}: the loss {term!r} of {player!r} is no longer finite. "
-                    + (f"The last good checkpoint is kept: {kept}. " if kept.exists() else "")
-                    + "Try a lower optimizer.lr, precision: fp32, or a stronger constraint or penalty"
-                )
+        """A network with a loss that is not finite spoils all others within a step: names them in the order of turns."""
+        bad = [key for key, value in values.items() if not math.isfinite(value)]
+        if bad:
+            kept = self.folder / "checkpoints" / "last.pt"
+            raise TrainingError(
+                f"step {self.step}: no longer finite (player/loss): {', '.join(bad)}. "
+                + (f"The last good checkpoint is kept: {kept}. " if kept.exists() else "")
+                + "Try a lower optimizer.lr, precision: fp32, or a stronger constraint or penalty"
+            )
 
     def evaluate(self, journal: Journal | None, progress: Progress, tracker: Tracker) -> None:
         """Metrics and samples of what is deployed; a new best is kept as best.pt."""
@@ -185,7 +184,8 @@ class Trainer:
     def save(self, name: str) -> None:
         """All processes take part; the first writes. Losses are checked before: a checkpoint is a good one."""
         self.check(self.meter.means(self.placement))
-        pools = self.placement.gather({key: pool.get_extra_state() for key, pool in self.pools()})
+        own = {"pools": {key: pool.get_extra_state() for key, pool in self.pools()}, "meter": self.meter.state_dict()}
+        everyone = self.placement.gather(own)
         if self.placement.first:
             state = {
                 "config": self.run.model_dump(mode="json"),
@@ -194,8 +194,7 @@ class Trainer:
                 "recipe": self.recipe.state_dict(),
                 "average": {name: average.state_dict() for name, average in self.averages.items()},
                 "updates": {player: update.state_dict() for player, update in self.updates.items()},
-                "pools": pools,
-                "meter": self.meter.state_dict(),
+                "processes": everyone,  # what each process has of its own
                 "best": self.best,
             }
             checkpoints.save(self.folder / "checkpoints" / f"{name}.pt", state)
@@ -208,11 +207,15 @@ class Trainer:
             average.load_state_dict(state["average"][name])
         for player, update in self.updates.items():
             update.load_state_dict(state["updates"][player])
-        if self.placement.rank < len(state["pools"]):
-            kept = state["pools"][self.placement.rank]
-            for key, pool in self.pools():
-                pool.set_extra_state(kept[key])
-        self.meter.load_state_dict(state["meter"], self.placement.device)
+        if len(state["processes"]) != self.placement.world:
+            raise CheckpointError(
+                f"{self.folder}: was trained by {len(state['processes'])} processes and goes on, to the last bit, with "
+                f"as many, not with {self.placement.world}: run torchrun --nproc-per-node={len(state['processes'])}"
+            )
+        own = state["processes"][self.placement.rank]
+        for key, pool in self.pools():
+            pool.set_extra_state(own["pools"][key])
+        self.meter.load_state_dict(own["meter"], self.placement.device)
         clock = state["clock"]
         self.step, self.images, self.seconds = clock["step"], clock["images"], clock["seconds"]
         self.best = state["best"]
@@ -273,7 +276,7 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
 
 def _averaged(network: nn.Module, decay: float) -> AveragedModel:
     """An exponential moving average of the weights; buffers as they are: Yazici et al. 2019, eq. 1."""
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))
 
 
 def _seed(*parts: int) -> int:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def _build(run: Run, folder: Path, place: Placement) -> Trainer:
 
 def _run(trainer: Trainer, name: str, steps: int | None, resumed: bool) -> bool:
     place, folder = trainer.placement, trainer.folder
-    journal = None
+    journal: Journal | None = None
     if place.first:
         folder.mkdir(parents=True, exist_ok=True)
         if not resumed:
@@ -88,6 +89,7 @@ def _run(trainer: Trainer, name: str, steps: int | None, resumed: bool) -> bool:
         journal = Journal.resume(metrics, trainer.step) if resumed else Journal(metrics)
     settings = trainer.run.model_dump(mode="json")
     with (
+        journal or nullcontext(),
         Progress(place.rank, trainer.step) as progress,
         Tracker(trainer.run.log.wandb, folder, name, settings, place.rank, progress.note) as tracker,
     ):
@@ -98,7 +100,6 @@ def _run(trainer: Trainer, name: str, steps: int | None, resumed: bool) -> bool:
         )
         finished = trainer.train(journal, progress, tracker, steps)
         if journal is not None:
-            journal.close()
             progress.note(f"report: {write_report(folder)}")
         if not finished:
             progress.note(f"stopped at step {trainer.step}: go on with --resume {folder}")
