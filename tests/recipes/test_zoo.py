@@ -26,13 +26,39 @@ SMALL = {
 LIPSCHITZ = {"penalties": [{"kind": "gradient_penalty"}]}
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((kind, {}) for kind in SMALL),
-    *((kind, {"objective": {"kind": o}}) for kind in SMALL for o in ("minimax", "non_saturating", "maximum_likelihood", "least_squares", "hinge")),
+    *(
+        (kind, {"objective": {"kind": o}})
+        for kind in SMALL
+        for o in ("minimax", "non_saturating", "maximum_likelihood", "least_squares", "hinge")
+    ),
     *((kind, {"objective": {"kind": "wasserstein"}} | LIPSCHITZ) for kind in SMALL),
-    *((kind, {"penalties": [{"kind": "r1"}, {"kind": "gradient_penalty", "sided": "one", "at": "real"}]}) for kind in SMALL),
-    *((kind, {"constraint": {"kind": c}, "objective": {"kind": "wasserstein"}}) for kind in SMALL for c in ("weight_clip", "spectral_norm")),
-    *((kind, {"labels": {"real": 0.9, "flip": 0.1}, "instance_noise": {"start": 0.2, "end": 0}, "pool_size": 4}) for kind in SMALL),
+    *(
+        (kind, {"penalties": [{"kind": "r1"}, {"kind": "gradient_penalty", "sided": "one", "at": "real"}]})
+        for kind in SMALL
+    ),
+    *(
+        (kind, {"constraint": {"kind": c}, "objective": {"kind": "wasserstein"}})
+        for kind in SMALL
+        for c in ("weight_clip", "spectral_norm")
+    ),
+    *(
+        (kind, {"labels": {"real": 0.9, "flip": 0.1}, "instance_noise": {"start": 0.2, "end": 0}, "pool_size": 4})
+        for kind in SMALL
+    ),
     *((kind, {"discriminator": {"kind": "pixelgan", "width": 4}}) for kind in SMALL),
-    ("pix2pix", {"generator": {"kind": "resnet", "width": 4, "blocks": 1, "norm": "group", "dropout": 0.5, "upsampling": "resize"}}),
+    (
+        "pix2pix",
+        {
+            "generator": {
+                "kind": "resnet",
+                "width": 4,
+                "blocks": 1,
+                "norm": "group",
+                "dropout": 0.5,
+                "upsampling": "resize",
+            }
+        },
+    ),
     ("pix2pix", {"weights": {"adversarial": 0}}),
     ("pix2pix", {"weights": {"l1": {"start": 100, "end": 10}}}),
     ("cyclegan", {"generator": {"kind": "unet", "width": 4, "depth": 3, "norm": "none"}, "weights": {"identity": 0}}),
@@ -43,7 +69,9 @@ def build(kind: str, options: dict[str, Any], channels: int = 3) -> Recipe:
     data = {"pix2pix": "paired", "cyclegan": "unpaired"}[kind]
     import yaml
 
-    run = parse(yaml.safe_dump({"recipe": {"kind": kind} | SMALL[kind] | options, "data": {"kind": data, "root": "x"}}), "x")
+    run = parse(
+        yaml.safe_dump({"recipe": {"kind": kind} | SMALL[kind] | options, "data": {"kind": data, "root": "x"}}), "x"
+    )
     torch.manual_seed(0)
     method = find(kind)
     return method(run.recipe, dict.fromkeys(method.batch_type._fields, channels)).train()
@@ -55,8 +83,12 @@ def batch(recipe: Recipe, count: int = 2, size: int = 32) -> Any:
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize(("kind", "options"), VARIANTS, ids=lambda value: value if isinstance(value, str) else "-".join(value) or "default")
-def test_each_player_moves_in_its_own_turn_and_nobody_else(kind: str, options: dict[str, Any], dtype: torch.dtype | None) -> None:
+@pytest.mark.parametrize(
+    ("kind", "options"), VARIANTS, ids=lambda value: value if isinstance(value, str) else "-".join(value) or "default"
+)
+def test_each_player_moves_in_its_own_turn_and_nobody_else(
+    kind: str, options: dict[str, Any], dtype: torch.dtype | None
+) -> None:
     recipe = build(kind, options)
     place = Placement(torch.device("cpu"), dtype, torch.channels_last if dtype else torch.contiguous_format)
     place.place(recipe)
@@ -87,7 +119,10 @@ def test_each_player_moves_in_its_own_turn_and_nobody_else(kind: str, options: d
                 before[name] = [p.detach().clone() for p in group]
     assert seen == set(players)
     if clip:
-        assert max(p.abs().max() for name, group in parameters.items() if "discriminator" in name for p in group) <= 0.01 + 2e-4
+        assert (
+            max(p.abs().max() for name, group in parameters.items() if "discriminator" in name for p in group)
+            <= 0.01 + 2e-4
+        )
 
 
 def test_pix2pix_losses_are_those_of_the_paper() -> None:
@@ -134,8 +169,11 @@ def test_batch_size_does_not_change_the_losses() -> None:
     recipe = build("cyclegan", {"pool_size": 0})
     one = batch(recipe, count=1)
     two = type(one)(*(images.repeat(2, 1, 1, 1) for images in one))
-    losses = [[loss for turn in recipe.step(lambda: images, Clock(0, 0, 1)) for loss in turn.losses.values()] for images in (one, two)]  # noqa: B023
-    torch.testing.assert_close(*losses)
+
+    def losses(images: Any) -> list[Tensor]:
+        return [loss for turn in recipe.step(lambda: images, Clock(0, 0, 1)) for loss in turn.losses.values()]
+
+    torch.testing.assert_close(losses(one), losses(two))
 
 
 @pytest.mark.parametrize("kind", SMALL)

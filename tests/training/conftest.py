@@ -32,7 +32,7 @@ log: {every: 4}
 }
 
 
-@pytest.fixture()
+@pytest.fixture
 def tiny(tmp_path: Path) -> Callable[..., str]:
     """Writes a config that trains in seconds and returns its path."""
 

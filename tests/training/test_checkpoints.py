@@ -18,7 +18,7 @@ def test_round_trip_leaves_no_other_file(tmp_path: Path) -> None:
     save(path, {"weights": {"a": torch.arange(4)}, "step": 8})
     state = load(path)
     assert (state["step"], state["weights"]["a"].tolist()) == (8, [0, 1, 2, 3])
-    assert os.listdir(path.parent) == ["last.pt"]
+    assert [file.name for file in path.parent.iterdir()] == ["last.pt"]
 
 
 def test_nothing_in_a_checkpoint_can_run(tmp_path: Path) -> None:
@@ -73,4 +73,4 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path) -> None:
     assert "could not be written" in result.stdout
     assert f"the one before is kept as {path}" in result.stdout
     assert load(path)["step"] == 1
-    assert os.listdir(tmp_path) == ["last.pt"]
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]

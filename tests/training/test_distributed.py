@@ -19,14 +19,27 @@ PLAIN = ["recipe.instance_noise=0", "recipe.labels.flip=0", "precision=fp32", "d
 
 
 def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "translate", "train"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        "-m",
+        "translate",
+        "train",
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, check=False, env=environment, timeout=300)
+    return subprocess.run(
+        [*command, *map(str, arguments)], capture_output=True, text=True, check=False, env=environment, timeout=300
+    )
 
 
 def losses(run: Path) -> dict[tuple[int, str], float]:
     rows = read(run / "metrics.jsonl")
-    return {(row["step"], key): value for row in rows for key, value in row.items() if key.startswith(("train/", "val/"))}
+    return {
+        (row["step"], key): value for row in rows for key, value in row.items() if key.startswith(("train/", "val/"))
+    }
 
 
 @pytest.mark.parametrize("pool", [0, 8])
@@ -62,9 +75,11 @@ def test_two_processes_resume_to_the_last_bit(tiny: Callable[..., str], tmp_path
             assert torch.equal(value, b["recipe"][key]), key
     assert {key: value for key, value in losses(parts).items() if key in losses(whole)} == losses(whole)
 
-
     alone = subprocess.run(
-        [sys.executable, "-m", "translate", "train", "--resume", str(parts)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "translate", "train", "--resume", str(parts)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert alone.returncode == 2
     assert "trained by 2 processes" in alone.stderr

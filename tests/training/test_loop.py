@@ -21,17 +21,26 @@ from translate.training.start import train
 Tiny = Callable[..., str]
 
 
-def test_a_run_leaves_everything_that_was_promised(tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_leaves_everything_that_was_promised(
+    tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = tmp_path / "run"
     assert main(["train", "--config", tiny("pix2pix"), "--out", str(run)]) == 0
     rows = read(run / "metrics.jsonl")
     total = math.ceil(4 * 60 / 4)
     assert rows[-1]["step"] == total
-    assert [row["epoch"] for row in rows if "train/generator/l1" in row] == sorted(row["epoch"] for row in rows if "train/generator/l1" in row)
+    assert [row["epoch"] for row in rows if "train/generator/l1" in row] == sorted(
+        row["epoch"] for row in rows if "train/generator/l1" in row
+    )
     assert rows[-1]["epoch"] == 4
     assert {"step", "epoch", "images", "seconds"} <= set(rows[0])
     trained = next(row for row in rows if "train/generator/l1" in row)
-    assert {"train/discriminator/discriminator", "train/generator/adversarial", "train/lr/generator", "train/adversary/logits_real"} <= set(trained)
+    assert {
+        "train/discriminator/discriminator",
+        "train/generator/adversarial",
+        "train/lr/generator",
+        "train/adversary/logits_real",
+    } <= set(trained)
     validated = next(row for row in rows if "val/psnr" in row)
     assert {"val/l1", "val/ssim", "val/input/psnr"} <= set(validated)
     assert all((run / "checkpoints" / name).exists() for name in ("last.pt", "best.pt"))
@@ -58,7 +67,9 @@ def test_best_is_the_best(tiny: Tiny, tmp_path: Path) -> None:
 def test_learning_rate_follows_the_schedule(tiny: Tiny, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(tiny("pix2pix", ("log: {every: 4}", "log: {every: 1}")), (), run)
-    rates = {row["step"]: row["train/lr/generator"] for row in read(run / "metrics.jsonl") if "train/lr/generator" in row}
+    rates = {
+        row["step"]: row["train/lr/generator"] for row in read(run / "metrics.jsonl") if "train/lr/generator" in row
+    }
     assert rates[1] == pytest.approx(2e-4)
     assert rates[59] == pytest.approx(2e-4 * (1 - 3 / 4))
 
@@ -86,13 +97,20 @@ def test_dry_run_prints_and_stops(tiny: Tiny, tmp_path: Path, capsys: pytest.Cap
         (["--config", "quickstart", "--set", "device=cuda"], "error: device: cuda is not available"),
         (["--config", "quickstart", "--set", "precision=fp16"], "error: precision: fp16 is not for a CPU"),
         (["--config", "quickstart", "--set", "data.size=48"], "data.size: 48 is not a multiple of 64"),
-        (["--config", "quickstart", "--set", "data.pairs=false"], "gives Unpaired images, but recipe.kind: pix2pix takes Paired"),
+        (
+            ["--config", "quickstart", "--set", "data.pairs=false"],
+            "gives Unpaired images, but recipe.kind: pix2pix takes Paired",
+        ),
         (["--config", "cyclegan_horse2zebra", "--set", "data.root=nowhere", "--set", "data.download=null"], "error: "),
         (["--resume", "nowhere"], "error: --resume: nowhere is not a run folder"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(
-    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if "device=cuda" in arguments and torch.cuda.is_available():
@@ -147,7 +165,9 @@ log: {every: 1}
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_image_that_goes_away_is_named_and_the_run_goes_on(workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_image_that_goes_away_is_named_and_the_run_goes_on(
+    workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root, config, run = tmp_path / "data", tmp_path / "x.yaml", tmp_path / "run"
     pictures(root, 4)
     config.write_text(FOLDER.replace("ROOT", str(root)).replace("WORKERS", str(workers)))
@@ -185,7 +205,9 @@ def test_on_error_fail_stops_with_the_name(tmp_path: Path, capsys: pytest.Captur
 def test_wrong_size_for_the_network_is_told(tmp_path: Path) -> None:
     root, config = tmp_path / "data", tmp_path / "x.yaml"
     pictures(root, 2)
-    config.write_text(FOLDER.replace("ROOT", str(root)).replace("WORKERS", "0").replace("crop_size: 32", "crop_size: 36"))
+    config.write_text(
+        FOLDER.replace("ROOT", str(root)).replace("WORKERS", "0").replace("crop_size: 32", "crop_size: 36")
+    )
     with pytest.raises(ConfigError, match="crop_size: 36 is not a multiple of 8"):
         train(str(config), (), tmp_path / "run", steps=1)
 
@@ -206,7 +228,9 @@ def test_bf16_follows_fp32(tiny: Tiny, tmp_path: Path) -> None:
     for precision in ("fp32", "bf16"):
         run = tmp_path / precision
         train(tiny("pix2pix"), [f"precision={precision}"], run, steps=30)
-        curves[precision] = [row["train/generator/l1"] for row in read(run / "metrics.jsonl") if "train/generator/l1" in row]
+        curves[precision] = [
+            row["train/generator/l1"] for row in read(run / "metrics.jsonl") if "train/generator/l1" in row
+        ]
     assert curves["fp32"] != curves["bf16"]
     np.testing.assert_allclose(curves["fp32"], curves["bf16"], rtol=0.1)
 

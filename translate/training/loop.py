@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from translate.adversarial import Adversary, ImagePool
@@ -23,6 +23,7 @@ from translate.recipes import Recipe
 from translate.training import checkpoints
 from translate.training.devices import Placement
 from translate.training.journal import Journal
+from translate.training.meter import Meter
 from translate.training.progress import Progress
 from translate.training.tracking import Tracker
 from translate.training.update import Update
@@ -141,7 +142,7 @@ class Trainer:
                 file.writelines(f"{problem}\n" for problem in problems)
 
     def check(self, values: Mapping[str, float]) -> None:
-        """A network with a loss that is not finite spoils all others within a step: names them in the order of turns."""
+        """Names every loss that is not finite: one spoils the others within a step. In the order of the turns."""
         bad = [key for key, value in values.items() if not math.isfinite(value)]
         if bad:
             kept = self.folder / "checkpoints" / "last.pt"
@@ -222,38 +223,6 @@ class Trainer:
 
     def pools(self) -> list[tuple[str, ImagePool]]:
         return [(name, module) for name, module in self.recipe.named_modules() if isinstance(module, ImagePool)]
-
-
-class Meter:
-    """Means of losses since the last line, kept on the device: nothing waits for the device between lines."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
-
-    def add(self, player: str, values: Mapping[str, Tensor]) -> None:
-        for name, value in values.items():
-            key = f"{player}/{name}"
-            value = value.detach().float()
-            self.sums[key] = self.sums[key] + value if key in self.sums else value
-            self.counts[key] = self.counts.get(key, 0) + 1
-
-    def means(self, placement: Placement) -> dict[str, float]:
-        """Over the steps and the processes."""
-        if not self.sums:
-            return {}
-        sums = placement.mean(torch.stack(list(self.sums.values())))
-        return {key: total / self.counts[key] for key, total in zip(self.sums, sums.tolist(), strict=True)}
-
-    def clear(self) -> None:
-        self.sums, self.counts = {}, {}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"sums": dict(self.sums), "counts": dict(self.counts)}
-
-    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        self.sums = {key: total.to(device) for key, total in state["sums"].items()}
-        self.counts = dict(state["counts"])
 
 
 @contextmanager
