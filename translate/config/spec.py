@@ -23,7 +23,13 @@ class Kinded(Spec):
 Resolve = Callable[[str, Any], type[Kinded]]
 
 
-def explain(error: ValidationError, model: type[BaseModel], raw: Any, source: str, resolve: Resolve) -> ConfigError:
+def explain(
+    error: ValidationError,
+    model: type[BaseModel],
+    raw: Any,
+    source: str,
+    resolve: Resolve = lambda field, value: Kinded,
+) -> ConfigError:
     """One line per mistake: the file, the path of the key, what was said and what is known.
 
     `resolve(field, value)` is the model of a field that is only declared as Kinded.
