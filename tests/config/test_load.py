@@ -93,6 +93,13 @@ def test_numbers_as_people_write_them() -> None:
     assert parse(GOOD + "optimizer: {kind: adam, lr: 2e-4}", "x").optimizer.lr == 2e-4
 
 
+def test_off_may_be_written_bare() -> None:
+    assert parse(GOOD + "log: {wandb: off}", "x").log.wandb == "off"
+    assert parse(GOOD, "x", ["log.wandb=off"]).log.wandb == "off"
+    with pytest.raises(ConfigError, match=r"log\.wandb"):
+        parse(GOOD + "log: {wandb: on}", "x")
+
+
 def test_overrides_go_through_the_same_checks() -> None:
     run = parse(
         GOOD, "x", ["recipe.weights.cycle=5", "seed=3", "recipe.penalties=[{kind: r1}]", "recipe.penalties.0.weight=2"]

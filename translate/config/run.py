@@ -124,7 +124,10 @@ class Validation(Spec):
 
 class Log(Spec):
     every: int = Field(default=50, ge=1)
-    wandb: Literal["off", "online", "offline"] = "off"
+    # YAML reads a bare `off` as false.
+    wandb: Annotated[
+        Literal["off", "online", "offline"], BeforeValidator(lambda value: "off" if value is False else value)
+    ] = "off"
 
 
 class Run(Spec):
