@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from translate.training.checkpoints import load
+from translate.checkpoints import load
 from translate.training.journal import read
 
 

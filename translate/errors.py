@@ -6,6 +6,7 @@ TranslateError
 │   ├── ImageError      one file that cannot be used as an image; `data.on_error` decides what follows
 │   └── DownloadError   a published data set that could not be fetched, checked or unpacked
 ├── CheckpointError     a file of another recipe, version or shape; a damaged file; a full disk
+├── ModelError          a model that cannot be exported, read or run; an input that it does not take
 └── TrainingError       a loss that is no longer finite
 
 The command line prints the message on one line as `error: …` and exits with status 2, without a traceback.
@@ -36,6 +37,10 @@ class DownloadError(DataError):
 
 
 class CheckpointError(TranslateError):
+    pass
+
+
+class ModelError(TranslateError):
     pass
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from translate.training.checkpoints import load
+from translate.checkpoints import load
 from translate.training.devices import average
 from translate.training.journal import read
 from translate.training.start import train

@@ -14,7 +14,7 @@ from translate.cli import main
 from translate.errors import ConfigError, TrainingError
 from translate.recipes.pix2pix import Pix2Pix
 from translate.training import start
-from translate.training.checkpoints import load
+from translate.checkpoints import load
 from translate.training.journal import read
 from translate.training.start import train
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from translate.errors import CheckpointError, ConfigError
-from translate.training.checkpoints import load
+from translate.checkpoints import load
 from translate.training.journal import read
 from translate.training.start import train
 

@@ -135,12 +135,42 @@ class GroupNorm(nn.GroupNorm):
 
 
 class Dropout(nn.Dropout):
-    """Dropout that can stay on at test time, where it is pix2pix's only noise: Isola et al. 2017, sec. 2.1."""
+    """Dropout that can stay on at test time, where it is pix2pix's only noise: Isola et al. 2017, sec. 2.1.
+
+    Where `seed` is set, int64 [N] in [0, 2³¹), the mask is a function of it, of `layer` and of the position: the same in
+    PyTorch and in an exported graph, and for each picture the same whatever its neighbours are.
+    """
 
     at_test: bool = False
+    layer: int = 0
+    seed: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.p, self.training or self.at_test)
+        if self.seed is None:
+            return F.dropout(x, self.p, self.training or self.at_test)
+        kept = _hash(self.seed, self.layer, x.shape) >= round(self.p * _PRIME)
+        return x * (kept.to(x.dtype) / (1 - self.p))
+
+
+# The largest prime below √2³¹ for which x → x³ permutes the residues (it is 2 modulo 3): no product leaves int32, which
+# some runtimes turn int64 into.
+_PRIME = 46337
+
+
+def _hash(seed: Tensor, layer: int, shape: torch.Size) -> Tensor:
+    """[N, C, H, W] integers in [0, 46337), scrambled from seed [N], layer, channel, row and column, one after another."""
+    _, c, h, w = shape
+    seed = seed.view(-1, 1, 1, 1)
+    value = _scramble(_scramble(_scramble(seed % _PRIME, 0), seed // _PRIME), layer)
+    for axis, size in ((1, c), (2, h), (3, w)):
+        place = torch.arange(size, device=seed.device).view([-1 if i == axis else 1 for i in range(4)])
+        value = _scramble(value, place)
+    return value
+
+
+def _scramble(value: Tensor, key: Tensor | int) -> Tensor:
+    value = (value + 7919 + key) % _PRIME
+    return value * value % _PRIME * value % _PRIME
 
 
 class Tanh(nn.Module):

@@ -20,7 +20,7 @@ from translate.data.source import Source
 from translate.data.stream import Stream
 from translate.errors import CheckpointError, TrainingError
 from translate.recipes import Recipe
-from translate.training import checkpoints
+from translate import checkpoints
 from translate.training.devices import Placement
 from translate.training.journal import Journal
 from translate.training.meter import Meter

@@ -16,7 +16,7 @@ from translate.data import prepare
 from translate.data.source import Source, SourceConfig
 from translate.errors import CheckpointError, ConfigError
 from translate.recipes import find as find_recipe
-from translate.training import checkpoints
+from translate import checkpoints
 from translate.training.devices import Placement, placement
 from translate.training.journal import Journal, environment, replace
 from translate.training.loop import Trainer

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from translate.errors import CheckpointError
-from translate.training.checkpoints import VERSION, load, save
+from translate.checkpoints import VERSION, load, save
 
 
 def test_round_trip_leaves_no_other_file(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     save(path, {"step": 1})
     code = (
-        "import resource, torch, sys\nfrom pathlib import Path\nfrom translate.training.checkpoints import save\n"
+        "import resource, torch, sys\nfrom pathlib import Path\nfrom translate.checkpoints import save\n"
         "from translate.errors import CheckpointError\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({200_000}, {resource.RLIM_INFINITY}))\n"
         f"try:\n    save(Path({str(path)!r}), {{'step': 2, 'x': torch.zeros(1_000_000)}})\n"
