@@ -1,6 +1,7 @@
-"""What the data hand to a recipe. A recipe declares which of these it takes; a data kind declares which it gives.
+"""What the data hand to a recipe, and a discriminator to the game.
 
-Images are float32 tensors [N, C, H, W] in [-1, 1].
+A recipe declares which of the batches it takes; a data kind declares which it gives. Images are float32 tensors
+[N, C, H, W] in [-1, 1].
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,6 +14,11 @@ class Images(NamedTuple):
     image: "Tensor"
 
 
+class Labelled(NamedTuple):
+    image: "Tensor"
+    label: "Tensor"  # int64 [N], the class
+
+
 class Paired(NamedTuple):
     source: "Tensor"
     target: "Tensor"  # the same scene, the same height and width
@@ -21,3 +27,9 @@ class Paired(NamedTuple):
 class Unpaired(NamedTuple):
     a: "Tensor"
     b: "Tensor"  # another scene
+
+
+class DiscriminatorOutput(NamedTuple):
+    logits: "Tensor"  # [N, ...]: how real
+    features: "Tensor | None" = None  # [N, D], for terms that compare samples of a batch
+    classes: "Tensor | None" = None  # [N, K]: logits of the classes
