@@ -1,0 +1,163 @@
+"""One network, ready to run, whatever runs it: ONNX Runtime, OpenVINO or PyTorch. Importing this imports none of them.
+
+Shapes: N pictures, C channels, H x W pixels.
+"""
+
+import importlib.util
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from translate.errors import ModelError
+from translate.inference.card import SEEDS, Card
+
+Backend = Literal["auto", "onnxruntime", "openvino", "torch"]
+Arithmetic = Literal["auto", "fp32", "bf16", "fp16"]
+Inputs = Mapping[str, NDArray[Any]]  # as the card says: `image` or `latent`, `label`, `seed`
+Statistics = Sequence[NDArray[np.float32]]  # [N, 2, C] for each per-picture norm: mean and mean of squares of its input
+
+
+class Session(ABC):
+    """Runs one network. Any number of threads may call it at once.
+
+    Raises ModelError for inputs that the network does not take, and for what its runtime cannot do (out of memory).
+    """
+
+    backend: str  # "onnxruntime", "openvino" or "torch"
+
+    def __init__(self, path: Path, card: Card) -> None:
+        self.path, self.card = path, card
+
+    def run(self, inputs: Inputs, statistics: Statistics | None = None) -> NDArray[np.float32]:
+        """The output [N, C', H', W'].
+
+        Given `statistics`, as `measure` returns them, the norms use these in place of those of their own input: so a
+        tile can be normalised like the whole picture.
+        """
+        self._check(inputs)
+        with explained(f"{self.path}: {self.backend} failed", "smaller tiles or batches need less memory"):
+            return self._run(inputs, statistics or ())
+
+    def measure(self, inputs: Inputs) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """The output, and the statistics of each per-picture norm in order of execution; none if there is no such norm."""
+        self._check(inputs)
+        with explained(f"{self.path}: {self.backend} failed", "smaller tiles or batches need less memory"):
+            return self._measure(inputs)
+
+    @abstractmethod
+    def _run(self, inputs: Inputs, statistics: Statistics) -> NDArray[np.float32]: ...
+
+    @abstractmethod
+    def _measure(self, inputs: Inputs) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]: ...
+
+    def _check(self, inputs: Inputs) -> None:
+        card = self.card
+        if set(inputs) != set(card.inputs):
+            raise ModelError(f"{self.path}: takes {', '.join(card.inputs)}; given: {', '.join(inputs) or 'nothing'}")
+        count = len(inputs[card.inputs[0]])
+        for name, array in inputs.items():
+            if name == "image":
+                channels = None if card.source is None else card.source.channels
+                wanted = f"float32 [N, {channels}, H, W], H and W multiples of {card.multiple}"
+                fits = array.dtype == np.float32 and array.ndim == 4 and array.shape[1] == channels
+                fits = fits and all(size > 0 and size % card.multiple == 0 for size in array.shape[2:])
+            elif name == "latent":
+                wanted = f"float32 [N, {card.latent}]"
+                fits = array.dtype == np.float32 and array.shape[1:] == (card.latent,)
+            else:
+                limit = SEEDS if name == "seed" else len(card.labels)
+                wanted = f"int64 [N], from 0 to {limit - 1}"
+                fits = array.dtype == np.int64 and array.ndim == 1
+                fits = fits and bool(((array >= 0) & (array < limit)).all())
+            if not fits or len(array) != count or not count:
+                shape = ", ".join(map(str, array.shape))
+                raise ModelError(f"{self.path}: {name} must be {wanted}, one N for all; not {array.dtype} [{shape}]")
+
+
+@contextmanager
+def explained(what: str, remedy: str) -> Iterator[None]:
+    """Whatever a runtime throws, and they throw exceptions of many types, becomes a ModelError."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{what} ({' '.join(str(error).split())[:300]}); {remedy}") from error
+
+
+def open_session(
+    path: Path,
+    *,
+    direction: str | None = None,
+    backend: Backend = "auto",
+    precision: Arithmetic = "auto",
+    threads: int | None = None,
+    lanes: int = 1,
+) -> Session:
+    """A session for an .onnx file, a checkpoint or a run folder.
+
+    A run folder stands for `export/NETWORK.onnx` in it where that is no older than its checkpoint, else for its
+    checkpoint, which PyTorch runs. `direction` names the network of a run that has several. `threads` compute one call
+    of `run`; `lanes` is how many threads will call it at once (the default: all cores, divided among the lanes).
+
+    `precision`: "auto" is the fastest that differs from float32 by 40 dB or more. Raises ModelError for what cannot be
+    used, CheckpointError for a checkpoint that cannot be read.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            path = _exported(path, direction, precision) if backend != "torch" else path
+        else:
+            path.open("rb").close()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ModelError(f"{path}: {reason}; a model is an .onnx file, a checkpoint or a run folder") from None
+    threads = threads or max(1, _cores() // lanes)
+    if path.suffix.lower() != ".onnx":
+        if backend not in ("auto", "torch"):
+            raise ModelError(f"{path}: {backend} takes .onnx files: make one with translate export {path}")
+        from translate.inference.torch_session import TorchSession
+
+        return TorchSession.open(path, direction, precision, threads, lanes)
+    if backend == "torch":
+        raise ModelError(f"{path}: torch takes run folders and checkpoints; for an .onnx file choose another backend")
+    session = _open_onnx(path, backend, precision, threads, lanes)
+    if direction not in (None, session.card.network):
+        raise ModelError(f"{path}: is {session.card.network}, not {direction}: give the file of that direction")
+    return session
+
+
+def _open_onnx(path: Path, backend: Backend, precision: Arithmetic, threads: int, lanes: int) -> Session:
+    from translate.inference.onnx_session import OnnxRuntimeSession, cuda_devices
+
+    if backend == "auto":
+        there = importlib.util.find_spec("openvino") is not None and not cuda_devices()
+        backend = "openvino" if there else "onnxruntime"
+    if backend == "onnxruntime":
+        return OnnxRuntimeSession(path, precision, threads)
+    from translate.inference.openvino_session import OpenVINOSession
+
+    return OpenVINOSession(path, precision, threads, lanes)
+
+
+def _exported(run: Path, direction: str | None, precision: Arithmetic) -> Path:
+    """The .onnx file of a run's network if one is there that is up to date, else the run folder itself."""
+    best, last = run / "checkpoints" / "best.pt", run / "checkpoints" / "last.pt"
+    checkpoint = next((file.stat().st_mtime for file in (best, last) if file.is_file()), 0.0)
+    files = [file for file in sorted((run / "export").glob("*.onnx")) if file.stat().st_mtime >= checkpoint]
+    networks = {file.stem: file for file in files if "-" not in file.stem}
+    if precision == "fp16":
+        networks |= {file.stem.removesuffix("-fp16"): file for file in files if file.stem.endswith("-fp16")}
+    if direction is None and len(networks) > 1:
+        raise ModelError(f"{run}: has several networks: choose a direction of {', '.join(networks)}")
+    return networks.get(direction or next(iter(networks), ""), run)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
