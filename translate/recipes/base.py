@@ -63,6 +63,10 @@ class Recipe(nn.Module, ABC):
         """What is averaged, evaluated, exported and served: name → network."""
 
     @abstractmethod
+    def sides(self) -> dict[str, tuple[str, str]]:
+        """The fields of the batch that each deployed network takes and imitates: name → (source, target)."""
+
+    @abstractmethod
     def preview(self, networks: Mapping[str, nn.Module], batch: Any) -> dict[str, Tensor]:
         """Columns of a sample grid: title → images [N, C, H, W]. `networks`: as from `deployed`."""
 

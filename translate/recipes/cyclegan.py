@@ -86,6 +86,9 @@ class CycleGAN(Recipe, kind="cyclegan"):
     def deployed(self) -> dict[str, nn.Module]:
         return {"a2b": self.a2b, "b2a": self.b2a}
 
+    def sides(self) -> dict[str, tuple[str, str]]:
+        return {"a2b": ("a", "b"), "b2a": ("b", "a")}
+
     def preview(self, networks: Mapping[str, nn.Module], batch: Unpaired) -> dict[str, Tensor]:
         a2b, b2a = networks["a2b"], networks["b2a"]
         fake_b, fake_a = a2b(batch.a), b2a(batch.b)

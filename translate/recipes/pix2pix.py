@@ -65,6 +65,9 @@ class Pix2Pix(Recipe, kind="pix2pix"):
     def deployed(self) -> dict[str, nn.Module]:
         return {"translator": self.generator}
 
+    def sides(self) -> dict[str, tuple[str, str]]:
+        return {"translator": ("source", "target")}
+
     def preview(self, networks: Mapping[str, nn.Module], batch: Paired) -> dict[str, Tensor]:
         return {"source": batch.source, "translated": networks["translator"](batch.source), "target": batch.target}
 
