@@ -6,6 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch.testing import assert_close
 
 from translate.adversarial import (
+    Energy,
     Hinge,
     LeastSquares,
     MaximumLikelihood,
@@ -203,9 +204,24 @@ def test_each_sample_has_its_own_target():
     assert LeastSquares().real(logits, torch.tensor([0.0, 1.0])) == 0
 
 
+def test_energies_by_hand():
+    """EBGAN: real samples get no energy, fakes at least the margin, which is 10 here; low is real."""
+    real, fake = torch.tensor([0.0, 3.0]), torch.tensor([4.0, 12.0])
+    assert_close(Energy().discriminator(real, fake), torch.tensor((0 + 3) / 2 + (6 + 0) / 2))
+    assert_close(Energy().generator(fake), torch.tensor(8.0))
+    assert_close(gradient(Energy().fake, fake), torch.tensor([-0.5, 0.0]))
+
+
+def test_energies_need_an_autoencoder():
+    from translate.recipes.pix2pix import Pix2PixConfig
+
+    with pytest.raises(ValidationError, match="discriminator: {kind: autoencoder}"):
+        Pix2PixConfig.model_validate({"objective": {"kind": "energy"}})
+
+
 def test_read_from_a_config():
     adapter = TypeAdapter(Objective)
-    for objective in ALL:
+    for objective in [*ALL, Energy()]:
         assert adapter.validate_python({"kind": objective.kind}) == objective
-    with pytest.raises(ValidationError, match="energy"):
-        adapter.validate_python({"kind": "energy"})
+    with pytest.raises(ValidationError, match="energetic"):
+        adapter.validate_python({"kind": "energetic"})

@@ -1,9 +1,13 @@
 """The adversarial game: objectives, penalties, constraints, labels, the image pool, and `Adversary`, which plays it."""
 
 from translate.adversarial.adversary import AdversarialConfig, Adversary, frozen
+from translate.adversarial.augment import DiffAugment
 from translate.adversarial.constraints import Constraint, Free, SpectralNorm, WeightClip
+from translate.adversarial.diversity import mode_seeking, pulling_away
+from translate.adversarial.ensemble import Ensemble, adversary
 from translate.adversarial.labels import Labels, add_noise
 from translate.adversarial.objectives import (
+    Energy,
     Hinge,
     LeastSquares,
     MaximumLikelihood,
@@ -12,7 +16,7 @@ from translate.adversarial.objectives import (
     Objective,
     Wasserstein,
 )
-from translate.adversarial.penalties import R1, GradientPenalty, Penalty, PenaltyContext
+from translate.adversarial.penalties import R1, Drift, GradientPenalty, Penalty, PenaltyContext
 from translate.adversarial.pool import ImagePool
 
 __all__ = [
@@ -20,6 +24,10 @@ __all__ = [
     "AdversarialConfig",
     "Adversary",
     "Constraint",
+    "DiffAugment",
+    "Drift",
+    "Energy",
+    "Ensemble",
     "Free",
     "GradientPenalty",
     "Hinge",
@@ -36,5 +44,8 @@ __all__ = [
     "Wasserstein",
     "WeightClip",
     "add_noise",
+    "adversary",
     "frozen",
+    "mode_seeking",
+    "pulling_away",
 ]

@@ -4,16 +4,27 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Self
 
+import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from translate.adversarial.augment import DiffAugment
 from translate.adversarial.constraints import Constraint, Free
+from translate.adversarial.diversity import pulling_away
 from translate.adversarial.labels import Labels, NoiseLevel, add_noise, span
 from translate.adversarial.objectives import NonSaturating, Objective, wide
 from translate.adversarial.penalties import Penalty, PenaltyContext
 from translate.adversarial.pool import ImagePool
-from translate.config.clock import Clock
+from translate.batches import DiscriminatorOutput
+from translate.config.clock import Clock, at
 from translate.config.spec import Spec
+
+
+class Member(Spec):
+    """One discriminator of an ensemble."""
+
+    capacity: float = Field(default=1.0, gt=0)  # times the width of `discriminator`
+    noise: float = Field(default=1.0, ge=0)  # times `instance_noise`
 
 
 class AdversarialConfig(Spec):
@@ -25,6 +36,8 @@ class AdversarialConfig(Spec):
     labels: Labels = Labels()
     instance_noise: NoiseLevel = 0.0  # standard deviation, in units of the images ([-1, 1])
     pool_size: int = Field(default=0, ge=0)  # generated images kept to show the discriminator again; 0: none
+    augment: DiffAugment | None = None
+    ensemble: tuple[Member, ...] = ()  # several discriminators; their losses are averaged
 
     @model_validator(mode="after")
     def _one_penalty_of_a_kind(self) -> Self:
@@ -50,6 +63,16 @@ class AdversarialConfig(Spec):
         return f" ({kinds}, as set here, acts at real or fake images only)" if kinds else ""
 
     @model_validator(mode="after")
+    def _energies_are_not_negative(self) -> Self:
+        judge = getattr(getattr(self, "discriminator", None), "kind", "autoencoder")
+        if self.objective.kind == "energy" and judge != "autoencoder":
+            raise ValueError(
+                f"objective 'energy' needs a discriminator that gives energies, not logits: {judge!r} does not;"
+                " use discriminator: {kind: autoencoder} in a recipe that has it, or objective least_squares"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _labels_mean_something(self) -> Self:
         kind, allowed = self.objective.kind, self.objective.targets
         if self.labels.soft and allowed is None:
@@ -71,7 +94,10 @@ class Adversary(nn.Module):
     """A discriminator, the objective it plays and what restrains it.
 
     In `discriminator_losses` only the discriminator gets gradients, in `generator_loss` only the images do.
-    `discriminator` maps images [N, C, H, W] to logits [N, ...]; pix2pix stacks its condition on the channels.
+    `discriminator` maps images [N, C, H, W], and their label [N] where one is given, to logits [N, ...] or to a
+    DiscriminatorOutput; pix2pix stacks its condition on the channels. A label also asks a discriminator that names
+    classes to name the right ones: AC-GAN, Odena et al. 2017, eqs. 2-3, times `class_weight`. `repulsion` is the weight
+    of EBGAN's pulling-away term; `noise` a factor on `instance_noise`.
     `full_precision(discriminator)` is a context in which the discriminator computes in float32: penalties, which are
     differentiated twice, are computed there.
     """
@@ -81,37 +107,51 @@ class Adversary(nn.Module):
         discriminator: nn.Module,
         config: AdversarialConfig,
         full_precision: Callable[[nn.Module], AbstractContextManager[object]] = nullcontext,
+        *,
+        class_weight: float = 1.0,
+        repulsion: float = 0.0,
+        noise: float = 1.0,
     ) -> None:
         super().__init__()
         self.config = config
+        self.class_weight, self.repulsion, self.noise = class_weight, repulsion, noise
         self.discriminator = discriminator
         self.pool = ImagePool(config.pool_size)
         self._full_precision = full_precision
         self._seen: dict[str, Tensor] = {}
         config.constraint.prepare(discriminator)
 
-    def discriminator_losses(self, real: Tensor, fake: Tensor, clock: Clock) -> dict[str, Tensor]:
-        """What the discriminator minimises the sum of: `discriminator`, and a term for each penalty due at this step.
+    def discriminator_losses(
+        self, real: Tensor, fake: Tensor, clock: Clock, label: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """What the discriminator minimises the sum of: `discriminator`, `classes` where it names them, and a term for
+        each penalty due at this step.
 
-        `real` and `fake` [N, C, H, W] are detached. Two forward passes, as in the papers: batch statistics of real and
-        fake images never mix. Penalties see the images that the discriminator saw: pooled, with noise.
+        `real` and `fake` [N, C, H, W], both of the classes `label` [N], are detached. Two forward passes, as in the
+        papers: batch statistics of real and fake images never mix. Penalties see what the discriminator saw.
         """
         config = self.config
-        real = add_noise(real.detach(), config.instance_noise, clock)
-        fake = add_noise(self.pool(fake), config.instance_noise, clock)
-        real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
-        self._seen = {"real": real_logits.detach(), "fake": fake_logits.detach()}
+        real = self.shown(real.detach(), clock)
+        fake = self.shown(self.pool(fake), clock)
+        on_real, on_fake = self.judge(real, label), self.judge(fake, label)
+        self._seen = {"real": on_real.logits.detach(), "fake": on_fake.logits.detach()}
         losses = {
             "discriminator": config.objective.discriminator(
-                real_logits,
-                fake_logits,
-                config.labels.for_real(len(real_logits), clock, real_logits.device),
-                config.labels.for_fake(len(fake_logits), clock, fake_logits.device),
+                on_real.logits,
+                on_fake.logits,
+                config.labels.for_real(len(real), clock, real.device),
+                config.labels.for_fake(len(fake), clock, fake.device),
             )
         }
+        if label is not None and on_real.classes is not None and on_fake.classes is not None:
+            losses["classes"] = self.class_weight * (
+                F.cross_entropy(wide(on_real.classes), label) + F.cross_entropy(wide(on_fake.classes), label)
+            )
         due = [penalty for penalty in config.penalties if clock.step % penalty.every == 0]
         if due:
-            context = PenaltyContext(self.discriminator, real, fake, real_logits, fake_logits)
+            context = PenaltyContext(
+                lambda images: self.judge(images, label).logits, real, fake, on_real.logits, on_fake.logits
+            )
             with self._full_precision(self.discriminator):
                 for penalty in due:
                     losses[penalty.kind] = penalty.weight * penalty.every * penalty(context)
@@ -119,9 +159,28 @@ class Adversary(nn.Module):
 
     def generator_loss(self, fake: Tensor, clock: Clock) -> Tensor:
         """What the maker of `fake` [N, C, H, W] minimises; no gradient is collected for the discriminator."""
+        return self.generator_losses(fake, clock)["adversarial"]
+
+    def generator_losses(self, fake: Tensor, clock: Clock, label: Tensor | None = None) -> dict[str, Tensor]:
+        """As `generator_loss`: `adversarial`, with `classes` and `pulling_away` where the game has them."""
         with frozen(self.discriminator):
-            logits = self.discriminator(add_noise(fake, self.config.instance_noise, clock))
-        return self.config.objective.generator(logits)
+            output = self.judge(self.shown(fake, clock), label)
+        losses = {"adversarial": self.config.objective.generator(output.logits)}
+        if label is not None and output.classes is not None:
+            losses["classes"] = self.class_weight * F.cross_entropy(wide(output.classes), label)
+        if self.repulsion:
+            assert output.features is not None
+            losses["pulling_away"] = self.repulsion * pulling_away(output.features)
+        return losses
+
+    def judge(self, images: Tensor, label: Tensor | None = None) -> DiscriminatorOutput:
+        output = self.discriminator(images) if label is None else self.discriminator(images, label)
+        return output if isinstance(output, DiscriminatorOutput) else DiscriminatorOutput(output)
+
+    def shown(self, images: Tensor, clock: Clock) -> Tensor:
+        """What the discriminator gets to see of images: augmented, with noise."""
+        images = images if self.config.augment is None else self.config.augment(images)
+        return add_noise(images, self.noise * at(self.config.instance_noise, clock), clock)
 
     def enforce(self) -> None:
         """To be called after every update of the discriminator."""

@@ -192,6 +192,24 @@ class Wasserstein(ObjectiveBase):
         return -logits
 
 
+class Energy(ObjectiveBase):
+    """EBGAN: Zhao et al. 2017, eqs. 1-2. Logits are energies, >= 0, low for what looks real; beyond `margin` a fake
+    costs nothing."""
+
+    kind: Literal["energy"] = "energy"
+    margin: float = Field(default=10.0, gt=0)
+
+    def as_real(self, logits: Tensor) -> Tensor:
+        return logits
+
+    def as_fake(self, logits: Tensor) -> Tensor:
+        return F.relu(self.margin - logits)
+
+    def as_fooling(self, logits: Tensor) -> Tensor:
+        return logits
+
+
 Objective = Annotated[
-    Minimax | NonSaturating | MaximumLikelihood | LeastSquares | Hinge | Wasserstein, Field(discriminator="kind")
+    Minimax | NonSaturating | MaximumLikelihood | LeastSquares | Hinge | Wasserstein | Energy,
+    Field(discriminator="kind"),
 ]

@@ -1,4 +1,4 @@
-"""Terms that bound the discriminator's slope. They return a tensor, which the optimiser differentiates a second time.
+"""Terms that restrain the discriminator, most by its slope. They return a tensor, which is differentiated once more.
 
 The slope at an image is the gradient of the *sum* of that image's logits: of a patch map it grows with the number of
 patches, as in the published implementation (`../shared/golden`); choose the weight accordingly. Since it is taken
@@ -77,6 +77,16 @@ class R1(PenaltyBase):
         return squared_slope(context.discriminator, context.real).mean() / 2
 
 
+class Drift(PenaltyBase):
+    """Karras et al. 2018, appendix A.1: E logit^2 at real images keeps a critic, which has no zero, from drifting."""
+
+    kind: Literal["drift"] = "drift"
+    weight: float = Field(default=1e-3, gt=0)
+
+    def __call__(self, context: PenaltyContext) -> Tensor:
+        return wide(context.real_logits).square().mean()
+
+
 def squared_slope(discriminator: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """|d(sum of an image's logits) / d image|^2 over its pixels and channels, [N]; differentiable by the parameters."""
     images = wide(images.detach()).requires_grad_()
@@ -98,4 +108,4 @@ def _fake(context: PenaltyContext) -> Tensor:
     return context.fake
 
 
-Penalty = Annotated[GradientPenalty | R1, Field(discriminator="kind")]
+Penalty = Annotated[GradientPenalty | R1 | Drift, Field(discriminator="kind")]

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from translate.adversarial import AdversarialConfig, Adversary, LeastSquares, Objective
+from translate.adversarial import AdversarialConfig, LeastSquares, Objective, adversary
 from translate.batches import Unpaired
 from translate.config import Clock, Kinded, Scheduled, Spec, at
 from translate.config.clock import peak
@@ -45,8 +45,8 @@ class CycleGAN(Recipe, kind="cyclegan"):
             )
         self.weights = config.weights
         self.a2b, self.b2a = config.generator.build(a, b), config.generator.build(b, a)
-        self.adversary_a = Adversary(config.discriminator.build(a), config, full_precision)
-        self.adversary_b = Adversary(config.discriminator.build(b), config, full_precision)
+        self.adversary_a = adversary(config, config.discriminator, lambda spec: spec.build(a), full_precision)
+        self.adversary_b = adversary(config, config.discriminator, lambda spec: spec.build(b), full_precision)
 
     @staticmethod
     def multiple(config: CycleGANConfig) -> int:

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from translate.adversarial import AdversarialConfig, Adversary, NonSaturating, Objective
+from translate.adversarial import AdversarialConfig, NonSaturating, Objective, adversary
 from translate.batches import Paired
 from translate.config import Clock, Kinded, Scheduled, Spec, at
 from translate.config.clock import peak
@@ -37,7 +37,7 @@ class Pix2Pix(Recipe, kind="pix2pix"):
         self.weights = config.weights
         self.generator = config.generator.build(channels["source"], channels["target"])
         judged = channels["source"] + channels["target"]
-        self.adversary = Adversary(config.discriminator.build(judged), config, full_precision)
+        self.adversary = adversary(config, config.discriminator, lambda spec: spec.build(judged), full_precision)
 
     @staticmethod
     def multiple(config: Pix2PixConfig) -> int:
