@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -40,24 +41,31 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Raises CheckpointError for a file that is missing, damaged, not a checkpoint, or of a later version."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's remarks on a file that it then refuses
-            state = torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: there is no such checkpoint") from None
-    except pickle.UnpicklingError:
-        raise CheckpointError(
-            f"{path}: refused, since it holds more than tensors and plain values (or is damaged); a checkpoint of this "
-            "program never does"
-        ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: damaged or not a checkpoint: {' '.join(str(error).split())[:200]}") from None
+    state = read(path, device)
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of this program")
     if state["version"] > VERSION:
         raise CheckpointError(f"{path}: written by a later version (format {state['version']}); update this program")
     return state
+
+
+def read(path: Path, device: torch.device | str = "cpu") -> Any:
+    """What any program saved with torch, if it is tensors and plain values alone. Raises CheckpointError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on a file that it then refuses
+            return torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: there is no such checkpoint") from None
+    except pickle.UnpicklingError as error:
+        wanted = re.search(r"GLOBAL (\S+)", str(error))
+        raise CheckpointError(
+            f"{path}: refused, since it holds more than tensors and plain values"
+            + (f" (it asks for {wanted[1]})" if wanted else " (or is damaged)")
+            + ": reading it could run code. Save the state_dict alone"
+        ) from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path}: damaged or not a checkpoint: {' '.join(str(error).split())[:200]}") from None
 
 
 def _sync_folder(folder: Path) -> None:

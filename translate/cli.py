@@ -67,7 +67,7 @@ def add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     published = commands.add_parser("import", help="published pix2pix and CycleGAN weights (latest_net_G.pth)")
     published.add_argument("weights", type=Path, metavar="FILE.pth")
     published.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="model.pt or model.onnx")
-    published.add_argument("--architecture", metavar="NAME", help="unet_256, resnet_9blocks, … (default: from the keys)")
+    published.add_argument("--architecture", metavar="NAME", help="unet_256, resnet_9blocks, …: what it must be")
     published.add_argument("--name", help="what to call the model (default: from the file)")
     published.add_argument(
         "--statistics",
@@ -75,7 +75,7 @@ def add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
         default="image",
         help="of batch norm: each picture's own, as the published test script (default), or those of the training",
     )
-    published.add_argument("--noise", action="store_true", help="keep dropout as noise, driven by a seed (ONNX)")
+    published.add_argument("--noise", action="store_true", help="keep dropout as noise, driven by a seed")
     published.add_argument("--licence", metavar="TEXT", help="of the training data, kept in the file")
     published.set_defaults(command=_import)
 

@@ -12,21 +12,19 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from translate import __version__, checkpoints
 from translate.config import Run
 from translate.config.run import by_kind
 from translate.config.spec import explain
-from translate.data.source import FolderConfig, SourceConfig, size_of
+from translate.data.source import SourceConfig, size_of
 from translate.errors import CheckpointError, ConfigError
 from translate.inference.card import Card, Values
 from translate.nn import Generator
 from translate.nn.blocks import BatchNorm, Dropout, InstanceNorm
 from translate.recipes import Recipe, find
-
-Config = dict[str, Any]  # a Spec as plain values
 
 
 class Deployed(NamedTuple):
@@ -69,11 +67,10 @@ def load_networks(path: Path) -> dict[str, Deployed]:
     """
     checkpoint = _checkpoint(path)
     state = checkpoints.load(checkpoint)
-    if "card" in state:
-        return _imported(checkpoint, state)
-    if "recipe" not in state:
-        raise CheckpointError(f"{checkpoint}: holds no networks")
-    return _trained(checkpoint, state)
+    try:
+        return _imported(checkpoint, state) if "card" in state else _trained(checkpoint, state)
+    except KeyError as error:
+        raise CheckpointError(f"{checkpoint}: not a whole checkpoint: {error} is missing") from None
 
 
 def save_model(path: Path, network: nn.Module, config: Generator, card: Card) -> None:
@@ -86,7 +83,7 @@ def save_model(path: Path, network: nn.Module, config: Generator, card: Card) ->
     checkpoints.save(path, state)
 
 
-def load_weights(network: nn.Module, weights: Mapping[str, Any], where: Path) -> None:
+def load_weights(network: nn.Module, weights: Mapping[str, Any], where: str) -> None:
     """Puts `weights` into a network that may have been built on the meta device.
 
     Raises CheckpointError that names the first keys which are missing, too many or of another shape.
@@ -133,16 +130,16 @@ def _checkpoint(path: Path) -> Path:
 
 
 def _imported(path: Path, state: Mapping[str, Any]) -> dict[str, Deployed]:
+    card = Card.parse(state["card"], str(path))
+    assert card.source is not None
     try:
         config: Generator = TypeAdapter(Generator).validate_python(state["generator"])
-        card = Card.parse(state["card"], str(path))
-        assert card.source is not None
-        with torch.device("meta"):
-            network = config.build(card.source.channels, card.target.channels)
-        weights = state["weights"]
-    except (KeyError, ValidationError, AssertionError) as error:
-        raise CheckpointError(f"{path}: not a whole model ({error}); import it again") from None
-    load_weights(network, weights, path)
+    except ValidationError as error:
+        reason = explain(error, BaseModel, state["generator"], f"{path}: generator")
+        raise CheckpointError(f"{reason}; was it written by another version of this program?") from None
+    with torch.device("meta"):
+        network = config.build(card.source.channels, card.target.channels)
+    load_weights(network, state["weights"], str(path))
     return {card.network: Deployed(network.eval().requires_grad_(False), card)}
 
 
@@ -155,7 +152,7 @@ def _trained(path: Path, state: Mapping[str, Any]) -> dict[str, Deployed]:
         average = state["average"].get(name)
         stored, prefix = (state["recipe"], places[id(network)]) if average is None else (average, "module.")
         weights = {key.removeprefix(prefix): value for key, value in stored.items() if key.startswith(prefix)}
-        load_weights(network, weights, path)
+        load_weights(network, weights, str(path))
         result[name] = Deployed(network.eval().requires_grad_(False), _card(path, run, recipe, name, state))
     return result
 
@@ -180,21 +177,20 @@ def _recipe(path: Path, run: Run, channels: Mapping[str, int]) -> Recipe:
 
 
 def _card(path: Path, run: Run, recipe: Recipe, name: str, state: Mapping[str, Any]) -> Card:
-    folder = path.absolute().parent.parent
-    of_run = (folder / "config.yaml").is_file()
-    source, target = (Values(channels=state["channels"][side]) for side in recipe.sides()[name])
-    pictures = run.data.model_dump(include={"preprocess", "background", "float_range"})
+    folder = path.resolve().parent.parent
+    of_run = path.resolve().parent.name == "checkpoints" and (folder / "config.yaml").is_file()
+    source, target = recipe.sides()[name]
     assert isinstance(run.data, SourceConfig)
     step = state["clock"]["step"]
     return Card(
         name=folder.name if of_run else path.stem,
         network=name,
         recipe=run.recipe.kind,
-        source=source,
-        target=target,
+        source=None if source is None else Values(channels=state["channels"][source]),
+        target=Values(channels=state["channels"][target]),
         multiple=recipe.multiple(run.recipe),
         trained_size=size_of(run.data),
-        **(pictures if isinstance(run.data, FolderConfig) else {}),
+        **run.data.model_dump(include={"preprocess", "background", "float_range"}),
         norm=norm_of(recipe.deployed()[name]),
         step=step,
         metrics=_metrics(folder / "metrics.jsonl", step) if of_run else {},
@@ -203,7 +199,7 @@ def _card(path: Path, run: Run, recipe: Recipe, name: str, state: Mapping[str, A
     )
 
 
-def config_hash(config: Config) -> str:
+def config_hash(config: Mapping[str, Any]) -> str:
     """SHA-256 of a resolved config as JSON with sorted keys and no spaces."""
     text = json.dumps(config, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -63,8 +63,8 @@ class Recipe(nn.Module, ABC):
         """What is averaged, evaluated, exported and served: name → network."""
 
     @abstractmethod
-    def sides(self) -> dict[str, tuple[str, str]]:
-        """The fields of the batch that each deployed network takes and imitates: name → (source, target)."""
+    def sides(self) -> Mapping[str, tuple[str | None, str]]:
+        """The fields of the batch that a deployed network takes (None: noise) and imitates: name → (source, target)."""
 
     @abstractmethod
     def preview(self, networks: Mapping[str, nn.Module], batch: Any) -> dict[str, Tensor]:
