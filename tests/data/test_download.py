@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from translate.data import prepare
 from translate.data.catalogue import ARCHIVES, Archive, published
 from translate.data.download import download
 from translate.data.unpaired import UnpairedConfig, UnpairedSource
@@ -329,6 +328,6 @@ def test_unknown_name(tmp_path):
 def test_prepare_goes_by_the_config(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr("translate.data.download.download", lambda *arguments: calls.append(arguments))
-    prepare(UnpairedConfig(root=tmp_path / "x", download="facades"))
-    prepare(UnpairedConfig(root=tmp_path / "x"))
+    UnpairedConfig(root=tmp_path / "x", download="facades").prepare()
+    UnpairedConfig(root=tmp_path / "x").prepare()
     assert calls == [("cyclegan", "facades", tmp_path / "x")]

@@ -21,14 +21,14 @@ def refused(**keys):
 
 
 def test_kinds_are_the_modules():
-    assert kinds() == ["glyphs", "images", "paired", "unpaired"]
+    assert kinds() == ["dataset", "glyphs", "images", "paired", "toy", "unpaired"]
     for kind in kinds():
         assert find(kind).Config.model_fields["kind"].default == kind
 
 
 @pytest.mark.parametrize("name", ["unpared", "stream", "source", "", "../paired"])
 def test_unknown_kind(name):
-    with pytest.raises(ConfigError, match=r"data\.kind: unknown kind .*known: glyphs, images, paired, unpaired"):
+    with pytest.raises(ConfigError, match=r"data\.kind: unknown kind .*known: dataset, glyphs, images, paired, toy, unpaired"):
         find(name)
     if name == "unpared":
         with pytest.raises(ConfigError, match="did you mean 'unpaired'"):

@@ -13,7 +13,7 @@ from translate.errors import ConfigError, unknown
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from translate.data.source import Source, SourceConfig
+    from translate.data.source import Source
 
 
 def find(kind: str) -> "type[Source]":
@@ -29,19 +29,6 @@ def kinds() -> list[str]:
     """The names of all modules of this package that define a source."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     return [name for name in names if _source(importlib.import_module(f"{__name__}.{name}"))]
-
-
-def prepare(config: "SourceConfig") -> None:
-    """Downloads what `data.download` names where `data.root` is not there yet; else does nothing.
-
-    One process calls this, before any opens the source. Raises DownloadError.
-    """
-    from translate.data.source import PublishedConfig
-
-    if isinstance(config, PublishedConfig) and config.download is not None:
-        from translate.data.download import download
-
-        download(config.family, config.download, config.root)
 
 
 def _source(module: "ModuleType") -> "type[Source] | None":

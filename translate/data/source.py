@@ -2,15 +2,17 @@
 
 import difflib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import ImageColor
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from torch import Tensor
 
-from translate.batches import Images, Paired, Unpaired
+from translate.batches import Images, Labelled, Paired, Unpaired
 from translate.config.spec import Kinded
 from translate.data.augment import Augment, probe, validate
 from translate.data.channels import Pixels
@@ -18,7 +20,10 @@ from translate.data.decode import MAX_PIXELS, read_image
 from translate.data.transforms import Mode, Preprocess, common_multiple
 from translate.errors import ConfigError
 
-Batch = Images | Paired | Unpaired
+if TYPE_CHECKING:
+    from PIL import Image
+
+Batch = Images | Labelled | Paired | Unpaired
 
 
 def _colour(value: Any) -> Any:
@@ -55,6 +60,12 @@ class SourceConfig(Kinded):
 
     def augmentation(self) -> Augment | None:
         return Augment(self.augment) if self.augment else None
+
+    def prepare(self) -> None:
+        """Fetches what `download` asks for, unless it is there; else does nothing. Raises DownloadError.
+
+        One process calls this, before any opens the source.
+        """
 
 
 class FolderConfig(SourceConfig):
@@ -141,6 +152,12 @@ class PublishedConfig(FolderConfig):
             published(cls.family, name)
         return name
 
+    def prepare(self) -> None:
+        from translate.data.download import download
+
+        if self.download is not None:
+            download(self.family, self.download, self.root)
+
 
 class Split(ABC):
     """A collection of samples: one side of the division into training and test."""
@@ -153,7 +170,9 @@ class Split(ABC):
 
     @abstractmethod
     def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        """One float32 [C, H, W] in [-1, 1] per field of `batch_type`. All randomness comes from `rng`.
+        """Per field of `batch_type` one float32 [C, H, W] in [-1, 1], or int64 [] for a label.
+
+        All randomness comes from `rng`.
 
         Raises ImageError where a file cannot be used.
         """
@@ -161,6 +180,19 @@ class Split(ABC):
     @abstractmethod
     def name(self, index: int) -> str:
         """What to call this sample in grids and reports."""
+
+
+class ArraySplit(Split):
+    """Samples that are in memory, or calculated: made many at a time, from a few random numbers each."""
+
+    numbers: ClassVar[int]  # how many random numbers a sample takes
+
+    @abstractmethod
+    def batch(self, indices: NDArray[np.int64], numbers: NDArray[np.float64]) -> tuple[Tensor, ...]:
+        """Samples [N, ...] per field; `numbers` [N, `self.numbers`] in [0, 1) are all of their randomness."""
+
+    def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        return tuple(field[0] for field in self.batch(np.array([index]), rng.random((1, self.numbers))))
 
 
 class Source(ABC):
@@ -173,9 +205,11 @@ class Source(ABC):
 
     config: SourceConfig
     batch_type: type[Batch]  # of the class, but for kinds where the config decides
-    channels: dict[str, int]  # per field of batch_type: {"source": 3, "target": 3}
+    channels: dict[str, int]  # per field of images: {"source": 3, "target": 3}
+    classes: tuple[str, ...] = ()  # their names, where the batches are Labelled
     train: Split  # random crop, flip and augmentation
     test: Split | None  # deterministic; None where the data have no test part
+    samples: int | None = None  # how many examples its `picture` shows; None: validation.samples
 
     @abstractmethod
     def __init__(self, config: Any, size_multiple: int = 1) -> None: ...
@@ -183,6 +217,10 @@ class Source(ABC):
     @abstractmethod
     def describe(self) -> str:
         """One line: `unpaired: 1067 + 1334 training, 120 + 140 test images in datasets/horse2zebra`."""
+
+    def picture(self, columns: Mapping[str, Sequence[Tensor]]) -> "Image.Image | None":
+        """Samples by title in one picture, for data that a grid of images would not show; None: a grid."""
+        return None
 
 
 def size_of(config: SourceConfig) -> tuple[int, int] | None:

@@ -11,17 +11,18 @@ import multiprocessing
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from translate.data.source import Batch, Split
+from translate.data.source import ArraySplit, Batch, Split
 from translate.errors import ConfigError, DataError, ImageError, TranslateError
 
 TRIES = 100  # unreadable files in a row before something else must be wrong
@@ -44,14 +45,30 @@ class _Samples(Dataset[Any]):
         self.split = split
         self.seed = seed
         self.on_error = on_error
+        self._table = -1, np.empty((0, 0))  # an epoch and its random numbers
 
     def __getitems__(self, places: Sequence[Place]) -> _Delivery:
         problems: list[str] = []
         try:
+            if isinstance(self.split, ArraySplit):
+                return _Delivery(self._batch(self.split, places), (), None)
             samples = [self._sample(epoch, index, problems) for epoch, index in places]
             return _Delivery(collate(samples), tuple(problems), None)
         except TranslateError as error:
             return _Delivery((), tuple(problems), error)
+
+    def _batch(self, split: ArraySplit, places: Sequence[Place]) -> tuple[Tensor, ...]:
+        epochs, indices = np.array(places).T
+        return split.batch(
+            indices, np.concatenate([self._numbers(split, e)[indices[epochs == e]] for e in np.unique(epochs)])
+        )
+
+    def _numbers(self, split: ArraySplit, epoch: int) -> NDArray[np.float64]:
+        """Those of all samples of an epoch, [len(split), split.numbers]."""
+        if self._table[0] != epoch:
+            rng = np.random.default_rng((self.seed, 2, epoch, 1))
+            self._table = epoch, rng.random((len(split), split.numbers))
+        return self._table[1]
 
     def _sample(self, epoch: int, index: int, problems: list[str]) -> tuple[Tensor, ...]:
         count = len(self.split)
@@ -165,7 +182,8 @@ class Stream:
             return next(deliveries)
         except (RuntimeError, OSError, EOFError) as error:
             for child in self._children:
-                child.join(0.2)  # its pipe breaks before its end is known
+                with suppress(RuntimeError):  # torch reports the end of a child wherever the program is
+                    child.join(0.2)  # its pipe breaks before its end is known
             if all(child.is_alive() for child in self._children):
                 raise
             raise DataError(

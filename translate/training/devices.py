@@ -33,11 +33,12 @@ class Placement(NamedTuple):
         return module.to(self.device).to(memory_format=self.layout)
 
     def move(self, batch: Any) -> Any:
-        """A batch (a NamedTuple of images [N, C, H, W]) on the device, in the layout."""
-        return type(batch)(*(self.move_images(images) for images in batch))
+        """A batch (a NamedTuple of images [N, C, H, W] and labels [N]) on the device, images in the layout."""
+        return type(batch)(*(self.move_tensor(tensor) for tensor in batch))
 
-    def move_images(self, images: Tensor) -> Tensor:
-        return images.to(self.device, non_blocking=True).contiguous(memory_format=self.layout)
+    def move_tensor(self, tensor: Tensor) -> Tensor:
+        layout = self.layout if tensor.dim() == 4 else torch.contiguous_format
+        return tensor.to(self.device, non_blocking=True).contiguous(memory_format=layout)
 
     def agree(self, flag: bool) -> bool:
         """Whether any process says so; to be called by all of them at the same point."""

@@ -34,10 +34,10 @@ def grid(columns: Mapping[str, Sequence[Tensor]]) -> Image.Image:
     return canvas
 
 
-def write(path: Path, columns: Mapping[str, Sequence[Tensor]]) -> None:
+def write(path: Path, picture: Image.Image) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()
-    grid(columns).save(content, format="PNG")
+    picture.save(content, format="PNG")
     replace(path, content.getvalue())
 
 

@@ -9,14 +9,13 @@ from typing import Any
 
 import torch
 
+from translate import checkpoints
 from translate.config import Run
 from translate.config.load import dump, load, parse
 from translate.data import find as find_data
-from translate.data import prepare
-from translate.data.source import Source, SourceConfig
+from translate.data.source import Source, SourceConfig, size_of
 from translate.errors import CheckpointError, ConfigError
 from translate.recipes import find as find_recipe
-from translate import checkpoints
 from translate.training.devices import Placement, placement
 from translate.training.journal import Journal, environment, replace
 from translate.training.loop import Trainer
@@ -65,16 +64,17 @@ def _build(run: Run, folder: Path, place: Placement) -> Trainer:
     method = find_recipe(run.recipe.kind)
     assert isinstance(run.data, SourceConfig)
     if place.first:
-        prepare(run.data)
+        run.data.prepare()
     place.wait()
     source: Source = find_data(run.data.kind)(run.data, method.multiple(run.recipe))
-    if source.batch_type is not method.batch_type:
+    taken = method.batch_type if isinstance(method.batch_type, tuple) else (method.batch_type,)
+    if source.batch_type not in taken:
         raise ConfigError(
             f"data.kind: {run.data.kind} gives {source.batch_type.__name__} images, "
-            f"but recipe.kind: {run.recipe.kind} takes {method.batch_type.__name__} ones"
+            f"but recipe.kind: {run.recipe.kind} takes {' or '.join(kind.__name__ for kind in taken)} ones"
         )
     torch.manual_seed(run.seed)
-    return Trainer(run, folder, method(run.recipe, source.channels), source, place)
+    return Trainer(run, folder, method(run.recipe, source.channels, size_of(run.data), source.classes), source, place)
 
 
 def _run(trainer: Trainer, name: str, steps: int | None, resumed: bool) -> bool:

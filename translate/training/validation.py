@@ -21,7 +21,7 @@ class Validator:
     """Calls the deployed networks on the same images each time, with the same noise."""
 
     def __init__(self, run: Run, recipe: Recipe, source: Source, placement: Placement) -> None:
-        self.settings, self.recipe, self.placement = run.validation, recipe, placement
+        self.settings, self.recipe, self.source, self.placement = run.validation, recipe, source, placement
         self.seed = run.seed
         self.split = source.test or source.train
         self.scored = source.test is not None and source.test.aligned
@@ -54,13 +54,14 @@ class Validator:
 
     @torch.inference_mode()
     def sample(self, networks: Mapping[str, nn.Module], path: Path) -> None:
-        """Writes a grid of the first images of the test split, or of the training split if there is no other."""
+        """Writes a picture of the first samples of the test split, or of the training split if there is no other."""
+        count = self.source.samples or self.settings.samples
         columns: dict[str, list[Tensor]] = defaultdict(list)
         with evaluating(networks, self.seed):
-            for _, batch in batches(self.split, self.batch_size, self.settings.samples):
+            for _, batch in batches(self.split, self.batch_size, count):
                 for title, images in self.recipe.preview(networks, self.placement.move(batch)).items():
                     columns[title] += images
-        samples.write(path, columns)
+        samples.write(path, self.source.picture(columns) or samples.grid(columns))
 
     def better(self, metrics: Mapping[str, float], best: float | None) -> bool:
         """Whether `validation.metric` improved on `best`."""
