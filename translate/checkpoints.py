@@ -35,7 +35,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
         kept = f"; the one before is kept as {path}" if path.exists() else ""
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"{path}: the checkpoint could not be written ({reason}){kept}. Make room or access; a run goes on with --resume"
+            f"{path}: cannot be written ({reason}){kept}. Make room or access; a run goes on with --resume"
         ) from None
 
 
