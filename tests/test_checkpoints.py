@@ -70,7 +70,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path) -> None:
         "except CheckpointError as error:\n    print(error)\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "could not be written" in result.stdout
+    assert "cannot be written" in result.stdout
     assert f"the one before is kept as {path}" in result.stdout
     assert load(path)["step"] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
