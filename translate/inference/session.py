@@ -45,7 +45,7 @@ class Session(ABC):
             return self._run(inputs, statistics or ())
 
     def measure(self, inputs: Inputs) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
-        """The output, and the statistics of each per-picture norm in order of execution; none if there is no such norm."""
+        """The output, and the statistics of each per-picture norm in order of execution, if there are any."""
         self._check(inputs)
         with explained(f"{self.path}: {self.backend} failed", "smaller tiles or batches need less memory"):
             return self._measure(inputs)
@@ -112,7 +112,7 @@ def open_session(
     path = Path(path)
     try:
         if path.is_dir():
-            path = _exported(path, direction, precision) if backend != "torch" else path
+            path = _file(path, direction, backend, precision)
         else:
             path.open("rb").close()
     except (OSError, ValueError) as error:
@@ -124,7 +124,7 @@ def open_session(
             raise ModelError(f"{path}: {backend} takes .onnx files: make one with translate export {path}")
         from translate.inference.torch_session import TorchSession
 
-        return TorchSession.open(path, direction, precision, threads, lanes)
+        return TorchSession.open(path, direction, precision, threads)
     if backend == "torch":
         raise ModelError(f"{path}: torch takes run folders and checkpoints; for an .onnx file choose another backend")
     session = _open_onnx(path, backend, precision, threads, lanes)
@@ -134,10 +134,10 @@ def open_session(
 
 
 def _open_onnx(path: Path, backend: Backend, precision: Arithmetic, threads: int, lanes: int) -> Session:
-    from translate.inference.onnx_session import OnnxRuntimeSession, cuda_devices
+    from translate.inference.onnx_session import OnnxRuntimeSession, gpu_available
 
     if backend == "auto":
-        there = importlib.util.find_spec("openvino") is not None and not cuda_devices()
+        there = importlib.util.find_spec("openvino") is not None and not gpu_available()
         backend = "openvino" if there else "onnxruntime"
     if backend == "onnxruntime":
         return OnnxRuntimeSession(path, precision, threads)
@@ -146,17 +146,20 @@ def _open_onnx(path: Path, backend: Backend, precision: Arithmetic, threads: int
     return OpenVINOSession(path, precision, threads, lanes)
 
 
-def _exported(run: Path, direction: str | None, precision: Arithmetic) -> Path:
-    """The .onnx file of a run's network if one is there that is up to date, else the run folder itself."""
-    best, last = run / "checkpoints" / "best.pt", run / "checkpoints" / "last.pt"
-    checkpoint = next((file.stat().st_mtime for file in (best, last) if file.is_file()), 0.0)
-    files = [file for file in sorted((run / "export").glob("*.onnx")) if file.stat().st_mtime >= checkpoint]
+def _file(run: Path, direction: str | None, backend: Backend, precision: Arithmetic) -> Path:
+    """The .onnx file of a run's network if one is there that is up to date, else its checkpoint, else the folder."""
+    kept = (run / "checkpoints" / name for name in ("best.pt", "last.pt"))  # as load_networks chooses
+    checkpoint = next((file for file in kept if file.is_file()), None)
+    age = checkpoint.stat().st_mtime if checkpoint else 0.0
+    files = [file for file in sorted((run / "export").glob("*.onnx")) if file.stat().st_mtime >= age]
     networks = {file.stem: file for file in files if "-" not in file.stem}
     if precision == "fp16":
         networks |= {file.stem.removesuffix("-fp16"): file for file in files if file.stem.endswith("-fp16")}
+    if backend == "torch" or not networks:
+        return checkpoint or run
     if direction is None and len(networks) > 1:
         raise ModelError(f"{run}: has several networks: choose a direction of {', '.join(networks)}")
-    return networks.get(direction or next(iter(networks), ""), run)
+    return networks.get(direction or next(iter(networks)), checkpoint or run)
 
 
 def _cores() -> int:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from translate.config import Run
 from translate.errors import ConfigError
-from translate.nn.precision import set_precision
+from translate.nn.precision import fastest, set_precision
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -101,11 +101,7 @@ def _dtype(run: Run, device: torch.device) -> torch.dtype | None:
         if run.precision == "fp16" and device.type == "cpu":
             raise ConfigError("precision: fp16 is not for a CPU: set precision: bf16, fp32 or auto")
         return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[run.precision]
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
-    if device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
-        return torch.bfloat16
-    return None
+    return fastest(device)
 
 
 def average(tensors: Sequence[Tensor], world: int) -> None:

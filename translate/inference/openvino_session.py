@@ -1,0 +1,77 @@
+"""Runs ONNX files with OpenVINO on the CPU, in bf16 where that is native: the extra `openvino`."""
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from translate.errors import ModelError
+from translate.inference.card import PROPERTY
+from translate.inference.onnx_session import Feeds, Network, OnnxSession
+from translate.inference.session import Arithmetic
+
+
+class OpenVINOSession(OnnxSession):
+    backend = "openvino"
+
+    def __init__(self, path: Path, precision: Arithmetic, threads: int, lanes: int) -> None:
+        self._core = import_openvino().Core()
+        self._settings: dict[str, Any] = {
+            "NUM_STREAMS": lanes,
+            "INFERENCE_NUM_THREADS": threads * lanes,
+            "ENABLE_CPU_PINNING": False,  # two processes would get the same cores
+        }
+        if precision != "auto":  # which is bf16 on a CPU that computes in it, else fp32
+            able = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            if precision.upper() not in able:
+                raise ModelError(f"precision: this CPU has no {precision} for openvino; it has {', '.join(able)}")
+            self._settings["INFERENCE_PRECISION_HINT"] = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}[precision]
+        # What it keeps for each size of picture, 5000 entries by default: 1 to 2 MB for every new size. No version must
+        # know this setting.
+        with contextlib.suppress(RuntimeError):
+            self._core.set_property("CPU", {"CPU_RUNTIME_CACHE_CAPACITY": 256})
+        super().__init__(path)
+
+    def _compile(self, path: Path) -> tuple[Network, str | None]:
+        model = self._core.read_model(path)
+        found = ["framework", PROPERTY]  # where the metadata of ONNX files go
+        text = model.get_rt_info(found).astype(str) if model.has_rt_info(found) else None
+        return PooledNetwork(self._core.compile_model(model, "CPU", self._settings)), text
+
+
+class PooledNetwork:
+    """One request for each thread that is running the network at a time, taken up again by the next."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._idle: list[Any] = []
+
+    def __call__(self, feeds: Feeds) -> list[NDArray[np.float32]]:
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        results = request.infer(feeds, share_inputs=True)
+        outputs = [results[output] for output in self._compiled.outputs]
+        self._idle.append(request)
+        return outputs
+
+
+def import_openvino() -> Any:
+    """Imports it without its conversion tools: importing these reports it to a statistics server on the internet."""
+    tools = "openvino.tools.ovc"
+    modules: dict[str, Any] = sys.modules
+    hidden = tools not in modules
+    if hidden:
+        modules[tools] = None  # so its import fails, which openvino provides for
+    try:
+        import openvino
+    except ImportError as error:
+        raise ModelError(f"openvino cannot be used ({error}): pip install 'translate[openvino]'") from None
+    finally:
+        if hidden:
+            del modules[tools]
+    return openvino
