@@ -31,7 +31,7 @@ class Conv2d(nn.Conv2d):
         x, weight = x.to(dtype), self.weight.to(dtype)
         bias = None if self.bias is None else self.bias.to(dtype)
         height, width = (_strided(size, self) for size in x.shape[2:])
-        if not _weights_dominate(self, weight, columns=len(x) * height * width * weight[0].numel()):
+        if not _weights_dominate(self, weight, columns=x.shape[0] * height * width * weight[0].numel()):
             return F.conv2d(x, weight, bias, self.stride, self.padding)
         kernel, stride, padding = self.kernel_size, self.stride, self.padding
         assert not isinstance(padding, str)
