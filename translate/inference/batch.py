@@ -1,0 +1,283 @@
+"""Folders of pictures through one network, at the speed of the network: `translate batch`.
+
+A pool of threads shares one Translator. Each thread decodes, translates and encodes one picture (or `batch_size` of
+them) at a time; that happens outside Python's lock, so that all cores are busy without queues between the stages. The
+main thread hands out the pictures, two portions a thread at most, and keeps the manifest.
+"""
+
+import hashlib
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from translate.errors import ConfigError, ModelError
+from translate.inference.inputs import Inputs, Item, find
+from translate.inference.manifest import Manifest, Row, Status, unwritable
+from translate.inference.session import Arithmetic, Backend
+from translate.inference.tiling import Tile
+from translate.inference.translator import Translator
+from translate.inference.worker import Interruptible, Stopped, Worker
+from translate.inference.writing import Format, format_of, remove_leftovers
+
+_SHOWN = 5  # failures, at the end
+
+
+@dataclass(frozen=True)
+class Options:
+    """As on the command line."""
+
+    input: str
+    output: Path
+    model: Path
+    direction: str | None = None
+    recursive: bool = False
+    seed: int = 0
+    tile: Tile = "auto"
+    precision: Arithmetic = "auto"
+    backend: Backend = "auto"
+    batch_size: int = 1
+    workers: int | None = None
+    format: Format = "keep"
+    skip_existing: bool = False
+    on_error: Literal["skip", "fail"] = "skip"
+    side_by_side: bool = False
+    ray: str | None = None
+
+
+class Progress:
+    """Counts what became of the inputs, tells the manifest, and shows a bar where there is a terminal.
+
+    `stop` is set at the first failure where `on_error` is "fail".
+    """
+
+    def __init__(self, inputs: Inputs, manifest: Manifest | None, on_error: str, stop: threading.Event) -> None:
+        self.counts: Counter[Status] = Counter()
+        self.failures: list[str] = []
+        self._inputs, self._manifest, self._start = inputs, manifest, time.perf_counter()
+        self._stop = stop if on_error == "fail" else threading.Event()
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            form = "{percentage:3.0f}% {bar} {n_fmt}/{total_fmt}, {rate_noinv_fmt}, {remaining} left"
+            self._bar = tqdm(total=inputs.total, unit=" images", bar_format=form, dynamic_ncols=True)
+
+    def add(self, row: Row) -> None:
+        if self._manifest is not None:
+            self._manifest.add(row)
+        if row.status == "failed":
+            self._stop.set()
+            error = " ".join((row.error or "").split())
+            if len(self.failures) < _SHOWN:
+                self.failures.append(error if row.input in error else f"{row.input}: {error}")
+        self.count(row.status)
+
+    def count(self, status: Status) -> None:
+        self.counts[status] += 1
+        if self._bar is not None:
+            self._bar.total = self._inputs.total
+            self._bar.update()
+
+    def close(self) -> None:
+        """Says what became of them all."""
+        if self._bar is not None:
+            self._bar.close()
+        failed = self.counts["failed"]
+        for failure in self.failures:
+            print(f"failed: {failure}", file=sys.stderr)
+        if failed > len(self.failures):
+            where = f", see {self._manifest.path}" if self._manifest is not None else ""
+            print(f"failed: {failed - len(self.failures)} more{where}", file=sys.stderr)
+        rate = self.counts["done"] / (time.perf_counter() - self._start)
+        print(f"done {self.counts['done']}, skipped {self.counts['skipped']}, failed {failed}; {rate:.2f} images/s")
+
+
+def run_batch(options: Options) -> int:
+    """Exit status: 0, or 1 if an input failed.
+
+    Raises a TranslateError where nothing can be begun or the disk takes no more, KeyboardInterrupt after SIGINT or
+    SIGTERM; the outputs are whole then, and the same call goes on.
+    """
+    inputs = _inputs(options)
+    stop = threading.Event()
+    workers = len(list(islice(inputs, options.workers or cores_here())))
+    worker = load(options, lanes=workers, stopped=stop.is_set)
+    with ExitStack() as stack:
+        manifest = None
+        try:
+            if not _to_file(options):
+                manifest = stack.enter_context(Manifest(worker.folder, _run_of(options, worker)))
+                remove_leftovers(worker.folder)
+            progress = Progress(inputs, manifest, options.on_error, stop)
+            stack.callback(progress.close)
+            stack.enter_context(_until_signal(stop))
+            portions = _portions(_left(options, inputs, worker, manifest, progress), options.batch_size)
+            if options.ray is None:
+                _run_here(portions, worker, workers, progress, stop)
+            else:
+                from translate.inference.ray_batch import run_on_ray
+
+                run_on_ray(options, portions, progress, stop)
+        except OSError as error:
+            raise unwritable(worker.folder, error) from error
+    return 1 if progress.counts["failed"] else 0
+
+
+def load(options: Options, *, lanes: int, threads: int | None = None, stopped: Callable[[], bool]) -> Worker:
+    """A worker for `lanes` threads, each of which has `threads` (all cores shared out) for its network.
+
+    Raises ModelError or CheckpointError where the model cannot be used.
+    """
+    with ThreadPoolExecutor(1) as pool:  # hashing a large file takes as long as loading it
+        hashing = pool.submit(_hash, options.model) if options.model.is_file() else None
+        translator = Translator.load(
+            options.model,
+            direction=options.direction,
+            backend=options.backend,
+            precision=options.precision,
+            threads=threads,
+            lanes=lanes,
+            batch_size=options.batch_size,
+            tile=options.tile,
+        )
+        model_hash = hashing.result() if hashing else _hash(translator.session.path)
+    if translator.card.source is None:
+        raise ModelError(f"{options.model}: makes pictures from random numbers and takes none")
+    session = Interruptible(translator.session, stopped)
+    folder = options.output.parent if _to_file(options) else options.output
+    return Worker(
+        replace(translator, session=session), model_hash, folder, seed=options.seed, side_by_side=options.side_by_side
+    )
+
+
+def _inputs(options: Options) -> Inputs:
+    output, path = options.output, Path(options.input)
+    if not _to_file(options):
+        if output.exists() and not output.is_dir():
+            raise ConfigError(f"{output}: is a file; for several inputs OUTPUT is a folder")
+        return find(options.input, output, options.format, recursive=options.recursive)
+    format = format_of(output.name)
+    if format is None or options.format not in ("keep", format):
+        raise ConfigError(f"--format {options.format}: but OUTPUT is {output.name}; leave one of them away")
+    if output.resolve() == path.resolve():
+        raise ConfigError(f"{output}: is the input; choose another OUTPUT")
+    inputs = Inputs(path.parent, [path.name], format, output=output.name)
+    if len(list(islice(inputs, 2))) > 1:
+        raise ConfigError(f"{path}: holds several pictures; OUTPUT must be a folder, not {output}")
+    return inputs
+
+
+def _to_file(options: Options) -> bool:
+    """Whether OUTPUT is the file for a single INPUT; there is no manifest then."""
+    path, output = Path(options.input), options.output
+    single = os.path.lexists(path) and not path.is_dir()
+    return single and format_of(output.name) is not None and not output.is_dir()
+
+
+def _run_of(options: Options, worker: Worker) -> dict[str, Any]:
+    card = worker.translator.card
+    return {
+        "model": card.name,
+        "network": card.network,
+        "model_hash": worker.model_hash,
+        "config_hash": card.config_hash,
+        "settings": {
+            "format": options.format,
+            "tile": options.tile,
+            "precision": options.precision,
+            "backend": options.backend,
+            "side_by_side": options.side_by_side,
+        },
+    }
+
+
+def _left(
+    options: Options, inputs: Inputs, worker: Worker, manifest: Manifest | None, progress: Progress
+) -> Iterator[Item]:
+    """What is to be done; the rest is counted as skipped."""
+    for item in inputs:
+        seed = worker.seed_of(item)
+        if manifest is not None and manifest.finished(item, seed):
+            progress.count("skipped")
+        elif options.skip_existing and item.error is None and (worker.folder / item.output).exists():
+            progress.add(Row(item.name, item.output, "skipped", 0.0, None, None, item.size, item.modified))
+        else:
+            yield item
+
+
+def _portions(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    while portion := list(islice(items, size)):
+        yield portion
+
+
+def _run_here(
+    portions: Iterator[list[Item]], worker: Worker, workers: int, progress: Progress, stop: threading.Event
+) -> None:
+    pending: set[Future[list[Row]]] = set()
+    # Decoders silence warnings for a moment, each thread for all: what one restores must not wake up another's.
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+        warnings.simplefilter("ignore")
+        try:
+            while not stop.is_set():
+                pending |= {pool.submit(worker, portion) for portion in islice(portions, 2 * workers - len(pending))}
+                if not pending:
+                    break
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    _take(future, progress)
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+    for future in pending:  # what was in hand when it stopped
+        _take(future, progress)
+
+
+def _take(future: Future[list[Row]], progress: Progress) -> None:
+    if not future.cancelled() and not isinstance(future.exception(), Stopped):
+        for row in future.result():
+            progress.add(row)
+
+
+@contextmanager
+def _until_signal(stop: threading.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set `stop`; a KeyboardInterrupt is raised at the end. A second signal ends it at once."""
+    caught = False
+
+    def note(number: int, _frame: Any) -> None:
+        nonlocal caught
+        caught = True
+        stop.set()
+        signal.signal(number, signal.default_int_handler)
+
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if caught:
+        raise KeyboardInterrupt
+
+
+def cores_here() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _hash(path: Path) -> str:
+    if path.is_dir():  # a run, of which PyTorch takes a checkpoint
+        best, last = (path / "checkpoints" / f"{name}.pt" for name in ("best", "last"))
+        path = best if best.is_file() else last
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
