@@ -138,7 +138,7 @@ def _train(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     from translate.training.start import train
 
-    finished = train(
+    ended = train(
         arguments.config,
         arguments.set,
         arguments.out,
@@ -146,7 +146,13 @@ def _train(arguments: argparse.Namespace) -> int:
         arguments.steps,
         arguments.dry_run,
     )
-    return 0 if finished else 130
+    if (settings := ended.export) is not None:
+        from translate.inference.export import export
+
+        precision, noise, licence = settings.precision, settings.noise, settings.licence
+        for path in export(ended.folder, precision=precision, noise=noise, licence=licence):
+            print(f"export: {path}")
+    return 0 if ended.finished else 130
 
 
 def _export(arguments: argparse.Namespace) -> int:

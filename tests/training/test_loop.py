@@ -183,7 +183,7 @@ def test_an_image_that_goes_away_is_named_and_the_run_goes_on(
 
     start.find_data = opened  # type: ignore[assignment]
     try:
-        assert train(None, resume=run, steps=12)
+        assert train(None, resume=run, steps=12).finished
     finally:
         start.find_data = usual
     named = (run / "problems.txt").read_text()

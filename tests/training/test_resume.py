@@ -53,9 +53,9 @@ def losses(run: Path) -> dict[int, dict[str, Any]]:
 def test_resume_is_bit_exact(kind: str, precision: str, tiny: Tiny, tmp_path: Path) -> None:
     config, settings = tiny(kind), [f"precision={precision}"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert train(config, settings, whole, steps=40)
-    assert train(config, settings, parts, steps=18)  # in mid-epoch, between two lines of the journal
-    assert train(None, resume=parts, steps=40)
+    assert train(config, settings, whole, steps=40).finished
+    assert train(config, settings, parts, steps=18).finished  # in mid-epoch, between two lines of the journal
+    assert train(None, resume=parts, steps=40).finished
     same(load(whole / "checkpoints" / "last.pt"), load(parts / "checkpoints" / "last.pt"))
     a, b = losses(whole), losses(parts)
     assert len(a) == 10
@@ -97,7 +97,7 @@ def test_a_signal_finishes_the_step_and_writes_a_checkpoint(number: int, tiny: T
     stopped = load(run / "checkpoints" / "last.pt")["clock"]["step"]
     assert stopped >= 8
     assert (run / "report.html").exists()
-    assert train(None, resume=run, steps=stopped + 1)
+    assert train(None, resume=run, steps=stopped + 1).finished
 
 
 def test_kill_9_at_any_moment_leaves_a_loadable_checkpoint(tiny: Tiny) -> None:
@@ -115,7 +115,7 @@ def test_a_finished_run_stays_as_it_is(tiny: Tiny, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(tiny("pix2pix"), (), run, steps=4)
     before = load(run / "checkpoints" / "last.pt")
-    assert train(None, resume=run, steps=4)
+    assert train(None, resume=run, steps=4).finished
     same(before, load(run / "checkpoints" / "last.pt"))
 
 

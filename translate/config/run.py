@@ -130,6 +130,14 @@ class Log(Spec):
     ] = "off"
 
 
+class Export(Spec):
+    """ONNX files of a finished run, as `translate export` makes them."""
+
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    noise: bool = False  # keep dropout, driven by a seed
+    licence: str | None = None  # of the training data, kept in the files
+
+
 class Run(Spec):
     recipe: Annotated[SerializeAsAny[Kinded], BeforeValidator(_resolve)]
     data: Annotated[SerializeAsAny[Kinded], BeforeValidator(_resolve)]
@@ -144,3 +152,4 @@ class Run(Spec):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: Literal["auto"] | bool = "auto"
     compile: bool = False
+    export: Export | None = None

@@ -73,6 +73,20 @@ def load_networks(path: Path) -> dict[str, Deployed]:
         raise CheckpointError(f"{checkpoint}: not a whole checkpoint: {error} is missing") from None
 
 
+def data_of(path: Path, network: str) -> tuple[SourceConfig, str | None] | None:
+    """The data that a network was trained on, and the field of their batches that it takes; None of an imported file.
+
+    Raises CheckpointError where the file cannot be used.
+    """
+    checkpoint = _checkpoint(path)
+    state = checkpoints.load(checkpoint)
+    if "recipe" not in state:
+        return None
+    run = _run(checkpoint, state)
+    assert isinstance(run.data, SourceConfig)
+    return run.data, _recipe(checkpoint, run, state["channels"]).sides()[network][0]
+
+
 def save_model(path: Path, network: nn.Module, config: Generator, card: Card) -> None:
     """Writes one network as a file that `load_networks` reads: its config, weights and card."""
     state = {

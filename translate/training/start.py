@@ -5,16 +5,18 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from translate import checkpoints
 from translate.config import Run
 from translate.config.load import dump, load, parse
+from translate.config.run import Export
 from translate.data import find as find_data
 from translate.data.source import Source, SourceConfig, size_of
 from translate.errors import CheckpointError, ConfigError
+from translate.nn.blocks import Dropout
 from translate.recipes import find as find_recipe
 from translate.training.devices import Placement, placement
 from translate.training.journal import Journal, environment, replace
@@ -24,6 +26,12 @@ from translate.training.report import write_report
 from translate.training.tracking import Tracker
 
 
+class Ended(NamedTuple):
+    finished: bool  # by itself and not by a signal
+    folder: Path
+    export: Export | None  # what is to be exported now: of a finished run, by its first process
+
+
 def train(
     config: str | None,
     overrides: Sequence[str] = (),
@@ -31,10 +39,10 @@ def train(
     resume: Path | None = None,
     steps: int | None = None,
     dry_run: bool = False,
-) -> bool:
+) -> Ended:
     """Trains the experiment that `config` names into `out`, or goes on with the run folder `resume`.
 
-    Returns whether it ended by itself and not by a signal. Raises TranslateError for all that the user can mend.
+    Raises TranslateError for all that the user can mend.
     """
     state: dict[str, Any] | None = None
     if resume is not None:
@@ -50,13 +58,14 @@ def train(
         if place.first:
             print(dump(run), end="", flush=True)
         if dry_run:
-            return True
+            return Ended(True, folder, None)
         if place.first and resume is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConfigError(f"--out: {folder} is there already: choose another, or go on with --resume {folder}")
         trainer = _build(run, folder, place)
         if state is not None:
             trainer.restore(state)
-        return _run(trainer, name, steps, resumed=state is not None)
+        finished = _run(trainer, name, steps, resumed=state is not None)
+        return Ended(finished, folder, run.export if finished and place.first else None)
 
 
 def _build(run: Run, folder: Path, place: Placement) -> Trainer:
@@ -74,7 +83,10 @@ def _build(run: Run, folder: Path, place: Placement) -> Trainer:
             f"but recipe.kind: {run.recipe.kind} takes {' or '.join(kind.__name__ for kind in taken)} ones"
         )
     torch.manual_seed(run.seed)
-    return Trainer(run, folder, method(run.recipe, source.channels, size_of(run.data), source.classes), source, place)
+    recipe = method(run.recipe, source.channels, size_of(run.data), source.classes)
+    if run.export and run.export.noise and not any(isinstance(layer, Dropout) for layer in recipe.modules()):
+        raise ConfigError("export.noise: these networks have no dropout that could be the noise; set it to false")
+    return Trainer(run, folder, recipe, source, place)
 
 
 def _run(trainer: Trainer, name: str, steps: int | None, resumed: bool) -> bool:
