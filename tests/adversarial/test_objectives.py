@@ -215,7 +215,7 @@ def test_energies_by_hand():
 def test_energies_need_an_autoencoder():
     from translate.recipes.pix2pix import Pix2PixConfig
 
-    with pytest.raises(ValidationError, match="discriminator: {kind: autoencoder}"):
+    with pytest.raises(ValidationError, match=r"discriminator: \{kind: autoencoder\}"):
         Pix2PixConfig.model_validate({"objective": {"kind": "energy"}})
 
 

@@ -14,7 +14,7 @@ from translate.config.spec import Spec
 
 
 class DiffAugment(Spec):
-    """With the paper's strengths: brightness ±0.5, saturation 0–2, contrast 0.5–1.5; shifts up to an eighth of the side;
+    """Strengths as in the paper: brightness ±0.5, saturation 0–2, contrast 0.5–1.5; shifts up to an eighth of a side;
     a hole of half the side. Of stacked images (pix2pix) all channels are changed alike."""
 
     policy: tuple[Literal["colour", "translation", "cutout"], ...] = ("colour", "translation", "cutout")

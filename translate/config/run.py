@@ -122,6 +122,14 @@ class Validation(Spec):
     metric: Literal["psnr", "ssim", "l1"] = "psnr"
 
 
+class Player(Spec):
+    """How one player differs from the others: two time scales (Heusel et al. 2017), and balanced updates."""
+
+    rate: float = Field(default=1.0, gt=0)  # times optimizer.lr
+    above: float | None = None  # updated only while its loss, summed over its terms, is above this
+    below: float | None = None
+
+
 class Log(Spec):
     every: int = Field(default=50, ge=1)
     # YAML reads a bare `off` as false.
@@ -145,6 +153,7 @@ class Run(Spec):
     schedule: Annotated[Constant | Linear | Cosine, Field(discriminator="kind")] = Linear()
     validation: Validation = Validation()
     log: Log = Log()
+    players: dict[str, Player] = Field(default={})  # by name, as discriminator: {rate: 4}
     seed: int = Field(default=0, ge=0)
     ema: float | None = Field(default=None, gt=0, lt=1)  # decay per step of the averaged copy of what is deployed
     save_every: int | None = Field(default=None, ge=1)  # steps; None: at each validation

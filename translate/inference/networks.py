@@ -84,7 +84,7 @@ def data_of(path: Path, network: str) -> tuple[SourceConfig, str | None] | None:
         return None
     run = _run(checkpoint, state)
     assert isinstance(run.data, SourceConfig)
-    return run.data, _recipe(checkpoint, run, state["channels"]).sides()[network][0]
+    return run.data, _recipe(checkpoint, run, state).sides()[network][0]
 
 
 def save_model(path: Path, network: nn.Module, config: Generator, card: Card) -> None:
@@ -159,7 +159,7 @@ def _imported(path: Path, state: Mapping[str, Any]) -> dict[str, Deployed]:
 
 def _trained(path: Path, state: Mapping[str, Any]) -> dict[str, Deployed]:
     run = _run(path, state)
-    recipe = _recipe(path, run, state["channels"])
+    recipe = _recipe(path, run, state)
     places = {id(module): f"{name}." for name, module in recipe.named_modules()}
     result = {}
     for name, network in recipe.deployed().items():
@@ -181,11 +181,11 @@ def _run(path: Path, state: Mapping[str, Any]) -> Run:
     raise CheckpointError(f"{reason}; was it written by another version of this program?") from None
 
 
-def _recipe(path: Path, run: Run, channels: Mapping[str, int]) -> Recipe:
+def _recipe(path: Path, run: Run, state: Mapping[str, Any]) -> Recipe:
     """Without numbers in it: the discriminators are never needed."""
     try:
         with torch.device("meta"):
-            return find(run.recipe.kind)(run.recipe, channels)
+            return find(run.recipe.kind)(run.recipe, state["channels"], state.get("size"), state.get("classes", ()))
     except (ConfigError, KeyError) as error:
         raise CheckpointError(f"{path}: its networks cannot be built: {error}") from None
 
@@ -196,12 +196,14 @@ def _card(path: Path, run: Run, recipe: Recipe, name: str, state: Mapping[str, A
     source, target = recipe.sides()[name]
     assert isinstance(run.data, SourceConfig)
     step = state["clock"]["step"]
+    made = {} if source else {"latent": recipe.latents(), "labels": recipe.labels()}  # from noise
     return Card(
         name=folder.name if of_run else path.stem,
         network=name,
         recipe=run.recipe.kind,
         source=None if source is None else Values(channels=state["channels"][source]),
         target=Values(channels=state["channels"][target]),
+        **made,
         multiple=recipe.multiple(run.recipe),
         trained_size=size_of(run.data),
         **run.data.model_dump(include={"preprocess", "background", "float_range"}),

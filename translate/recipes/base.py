@@ -34,15 +34,24 @@ class Recipe(nn.Module, ABC):
 
     known: ClassVar[dict[str, type["Recipe"]]] = {}
     Config: ClassVar[type[Kinded]]
-    batch_type: ClassVar[type]  # of translate.batches; checked against the data before training starts
+    batch_type: ClassVar[
+        type | tuple[type, ...]
+    ]  # of translate.batches; checked against the data before training starts
     draws: int = 1  # batches that one step takes
 
     def __init_subclass__(cls, kind: str) -> None:
         super().__init_subclass__()
         cls.known[kind] = cls
 
-    def __init__(self, config: Any, channels: Mapping[str, int]) -> None:
-        """`channels`: how many each field of the batch has."""
+    def __init__(
+        self,
+        config: Any,
+        channels: Mapping[str, int],
+        size: tuple[int, int] | None = None,
+        classes: tuple[str, ...] = (),
+    ) -> None:
+        """`channels`: how many each field of images in the batch has; `size`: their height and width, None where they
+        vary; `classes`: the names of the labels, where there are any."""
         super().__init__()
 
     @staticmethod
@@ -65,6 +74,14 @@ class Recipe(nn.Module, ABC):
     @abstractmethod
     def sides(self) -> Mapping[str, tuple[str | None, str]]:
         """The fields of the batch that a deployed network takes (None: noise) and imitates: name → (source, target)."""
+
+    def latents(self) -> int:
+        """How many numbers of noise the networks take whose source is None."""
+        raise NotImplementedError
+
+    def labels(self) -> tuple[str, ...]:
+        """The classes that these networks are told, if they are."""
+        return ()
 
     @abstractmethod
     def preview(self, networks: Mapping[str, nn.Module], batch: Any) -> dict[str, Tensor]:

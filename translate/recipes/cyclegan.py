@@ -35,8 +35,14 @@ class CycleGAN(Recipe, kind="cyclegan"):
     Config = CycleGANConfig
     batch_type = Unpaired
 
-    def __init__(self, config: CycleGANConfig, channels: Mapping[str, int]) -> None:
-        super().__init__(config, channels)
+    def __init__(
+        self,
+        config: CycleGANConfig,
+        channels: Mapping[str, int],
+        size: tuple[int, int] | None = None,
+        classes: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(config, channels, size, classes)
         a, b = channels["a"], channels["b"]
         if a != b and peak(config.weights.identity) > 0:
             raise ConfigError(
@@ -92,7 +98,14 @@ class CycleGAN(Recipe, kind="cyclegan"):
     def preview(self, networks: Mapping[str, nn.Module], batch: Unpaired) -> dict[str, Tensor]:
         a2b, b2a = networks["a2b"], networks["b2a"]
         fake_b, fake_a = a2b(batch.a), b2a(batch.b)
-        return {"a": batch.a, "a→b": fake_b, "a→b→a": b2a(fake_b), "b": batch.b, "b→a": fake_a, "b→a→b": a2b(fake_a)}
+        return {
+            "a": batch.a,
+            "a to b": fake_b,
+            "back to a": b2a(fake_b),
+            "b": batch.b,
+            "b to a": fake_a,
+            "back to b": a2b(fake_a),
+        }
 
     def compare(self, networks: Mapping[str, nn.Module], batch: Unpaired) -> dict[str, Comparison]:
         return {

@@ -32,8 +32,14 @@ class Pix2Pix(Recipe, kind="pix2pix"):
     Config = Pix2PixConfig
     batch_type = Paired
 
-    def __init__(self, config: Pix2PixConfig, channels: Mapping[str, int]) -> None:
-        super().__init__(config, channels)
+    def __init__(
+        self,
+        config: Pix2PixConfig,
+        channels: Mapping[str, int],
+        size: tuple[int, int] | None = None,
+        classes: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(config, channels, size, classes)
         self.weights = config.weights
         self.generator = config.generator.build(channels["source"], channels["target"])
         judged = channels["source"] + channels["target"]

@@ -14,13 +14,14 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from translate import checkpoints
 from translate.adversarial import Adversary, ImagePool
 from translate.config import Clock, Run
-from translate.data.source import Source
+from translate.config.run import Player
+from translate.data.source import Source, size_of
 from translate.data.stream import Stream
-from translate.errors import CheckpointError, TrainingError
+from translate.errors import CheckpointError, ConfigError, TrainingError, unknown
 from translate.recipes import Recipe
-from translate import checkpoints
 from translate.training.devices import Placement
 from translate.training.journal import Journal
 from translate.training.meter import Meter
@@ -37,7 +38,7 @@ class Trainer:
         self.run, self.folder, self.source, self.placement = run, folder, source, placement
         self.recipe = placement.place(recipe)
         self.recipe.train()
-        self.updates = {name: Update(modules, run.optimizer, placement) for name, modules in recipe.players().items()}
+        self.updates = self._updates()
         self.averages = {name: _averaged(network, run.ema) for name, network in recipe.deployed().items() if run.ema}
         self.meter = Meter()
         self.step, self.images, self.seconds = 0, 0, 0.0
@@ -49,6 +50,16 @@ class Trainer:
         if run.compile:  # not the discriminators: compiled code cannot be differentiated twice, as penalties are
             for network in recipe.deployed().values():
                 network.compile()
+
+    def _updates(self) -> dict[str, Update]:
+        run, players = self.run, self.recipe.players()
+        for name in run.players:
+            if name not in players:
+                raise ConfigError(f"players: {unknown('player', name, players)}")
+        return {
+            name: Update(modules, run.optimizer, self.placement, run.players.get(name, Player()))
+            for name, modules in players.items()
+        }
 
     @property
     def clock(self) -> Clock:
@@ -191,6 +202,8 @@ class Trainer:
             state = {
                 "config": self.run.model_dump(mode="json"),
                 "channels": dict(self.source.channels),
+                "size": size_of(self.source.config),
+                "classes": self.source.classes,
                 "clock": {"step": self.step, "images": self.images, "seconds": self.seconds},
                 "recipe": self.recipe.state_dict(),
                 "average": {name: average.state_dict() for name, average in self.averages.items()},

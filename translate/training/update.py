@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from translate.config.run import SGD, Adam, RMSProp
+from translate.config.run import SGD, Adam, Player, RMSProp
 from translate.recipes import Turn
 from translate.training.devices import Placement, average
 
@@ -13,23 +13,40 @@ from translate.training.devices import Placement, average
 class Update:
     """Calling it takes one step down the sum of a turn's losses, at `factor` times the configured learning rate."""
 
-    def __init__(self, modules: list[nn.Module], optimizer: Adam | RMSProp | SGD, placement: Placement) -> None:
+    def __init__(
+        self,
+        modules: list[nn.Module],
+        optimizer: Adam | RMSProp | SGD,
+        placement: Placement,
+        player: Player = Player(),  # noqa: B008 - frozen
+    ) -> None:
         self.parameters = [parameter for module in modules for parameter in module.parameters()]
         self.optimizer = optimizer.build(self.parameters)
-        self.rate = optimizer.lr
-        self.world = placement.world
+        self.rate = optimizer.lr * player.rate
+        self.player, self.placement = player, placement
         # fp16 gradients underflow without scaling: Micikevicius et al. 2018, sec. 3.2.
         self.scaler = torch.amp.GradScaler(placement.device.type, enabled=placement.dtype is torch.float16)
 
     def __call__(self, turn: Turn, factor: float) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
         loss: Tensor = torch.stack(tuple(turn.losses.values())).sum()
+        if not self.due(loss):
+            return
+        self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
-        average([parameter.grad for parameter in self.parameters if parameter.grad is not None], self.world)
+        average([parameter.grad for parameter in self.parameters if parameter.grad is not None], self.placement.world)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * factor
         self.scaler.step(self.optimizer)
         self.scaler.update()
+
+    def due(self, loss: Tensor) -> bool:
+        """Whether the balance allows an update; the same answer in all processes. Waits for the device then."""
+        if self.player.above is None and self.player.below is None:
+            return True
+        value = self.placement.mean(loss.detach().reshape(1)).item()
+        return (self.player.above is None or value > self.player.above) and (
+            self.player.below is None or value < self.player.below
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
