@@ -58,3 +58,44 @@ def shared() -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def idx() -> Callable[[np.ndarray], bytes]:
+    """An array of bytes as an IDX file."""
+
+    def pack(array: np.ndarray) -> bytes:
+        return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
+
+    return pack
+
+
+@pytest.fixture
+def mnist_files(idx) -> dict[str, bytes]:
+    """The four files, unpacked: 30 training and 20 test pictures [28, 28]; picture i is all i but for one pixel."""
+    files = {}
+    for part, count in (("train", 30), ("t10k", 20)):
+        images = np.repeat(np.arange(count, dtype=np.uint8), 28 * 28).reshape(count, 28, 28)
+        images[:, 0, 1] = 255
+        files[f"{part}-images-idx3-ubyte"] = idx(images)
+        files[f"{part}-labels-idx1-ubyte"] = idx((np.arange(count) % 10).astype(np.uint8))
+    return files
+
+
+@pytest.fixture
+def mnist_root(tmp_path, mnist_files) -> Path:
+    root = tmp_path / "mnist"
+    root.mkdir()
+    for name, data in mnist_files.items():
+        (root / name).write_bytes(data)
+    return root
+
+
+@pytest.fixture
+def class_root(tmp_path, save) -> Path:
+    """train/cat (4), train/dog (2), test/cat (1), test/dog (1): 20 x 24 pixels."""
+    root = tmp_path / "animals"
+    for folder, count in (("train/cat", 4), ("train/dog", 2), ("test/cat", 1), ("test/dog", 1)):
+        for index in range(count):
+            save(root / folder / f"{index}.png", seed=len(folder) + index)
+    return root

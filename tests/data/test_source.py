@@ -28,7 +28,9 @@ def test_kinds_are_the_modules():
 
 @pytest.mark.parametrize("name", ["unpared", "stream", "source", "", "../paired"])
 def test_unknown_kind(name):
-    with pytest.raises(ConfigError, match=r"data\.kind: unknown kind .*known: dataset, glyphs, images, paired, toy, unpaired"):
+    with pytest.raises(
+        ConfigError, match=r"data\.kind: unknown kind .*known: dataset, glyphs, images, paired, toy, unpaired"
+    ):
         find(name)
     if name == "unpared":
         with pytest.raises(ConfigError, match="did you mean 'unpaired'"):

@@ -15,7 +15,7 @@ import torch
 
 from translate.batches import Images, Paired
 from translate.data.glyphs import GlyphsConfig, GlyphsSource
-from translate.data.source import Split
+from translate.data.source import ArraySplit, Split
 from translate.data.stream import Stream, batches
 from translate.data.unpaired import UnpairedConfig, UnpairedSource
 from translate.errors import ConfigError, DataError, ImageError
@@ -41,6 +41,29 @@ class Numbers(Split):
         image[0] = index
         image[1] = float(rng.random())
         return (image,)
+
+    def name(self, index):
+        return str(index)
+
+
+class Table(ArraySplit):
+    """As Numbers, a batch at a time."""
+
+    batch_type = Images
+    aligned = False
+    numbers = 2
+
+    def __init__(self, count, bad=()):
+        self.count, self.bad = count, list(bad)
+
+    def __len__(self):
+        return self.count
+
+    def batch(self, indices, numbers):
+        assert numbers.shape == (len(indices), 2)
+        if np.isin(indices, self.bad).any():
+            raise DataError("a picture cannot be used")
+        return (torch.from_numpy(np.column_stack([indices, numbers])).float()[..., None, None],)
 
     def name(self, index):
         return str(index)
@@ -147,6 +170,22 @@ def test_generators_of_the_training_are_left_alone(workers):
     assert before[2] == random.getstate()
 
 
+def test_a_batch_at_a_time_has_the_same_order_and_numbers_of_its_own():
+    found = taken(Table(10), 20)
+    assert indices(found) == indices(taken(Numbers(10), 20))
+    numbers = torch.cat([batch.image[:, 1:, 0, 0] for batch in found])
+    assert len(numbers.unique()) == 120
+    sample = Table(10).sample(4, np.random.default_rng(0))
+    assert [field.shape for field in sample] == [(3, 1, 1)]
+    assert sample[0][0, 0, 0] == 4
+    assert equal(found[9:], taken(Table(10), 11, first=9, workers=2))
+    small = taken(Table(2), 3, batch_size=5)  # several epochs in a batch
+    assert indices(small) == indices(taken(Numbers(2), 3, batch_size=5))
+    assert len(torch.cat([batch.image[:, 1] for batch in small]).unique()) == 15
+    with pytest.raises(DataError, match="a picture cannot be used"):
+        taken(Table(3, bad=[1]), 1, workers=1)
+
+
 # What goes wrong
 
 
@@ -249,12 +288,12 @@ def test_workers_end_with_an_abandoned_iteration():
 def test_workers_ignore_the_signals_that_end_a_run():
     with Stream(Numbers(10), 3, 5, workers=2) as stream:
         iterator = iter(stream)
-        found = [next(iterator)]
+        found = list(itertools.islice(iterator, 2))  # so both have begun
         for child in multiprocessing.active_children():
             os.kill(child.pid, signal.SIGINT)
             os.kill(child.pid, signal.SIGTERM)
         found += list(itertools.islice(iterator, 20))
-    assert equal(found, taken(Numbers(10), 21))
+    assert equal(found, taken(Numbers(10), 22))
     assert multiprocessing.active_children() == []
 
 
