@@ -8,6 +8,7 @@ import errno
 import math
 import os
 import stat
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -79,7 +80,29 @@ def decode(path: Path, *, float_range: tuple[float, float] | None, max_pixels: i
         raise ImageError(f"{path}: {_reason(path, error)}") from error
 
 
-def check_size(path: Path, height: int, width: int, channels: int, max_pixels: int) -> None:
+def from_memory(image: Image.Image | NDArray[Any], name: str, *, float_range: tuple[float, float] | None) -> Pixels:
+    """As `read_image`, of a picture that is there already; `name` is what an ImageError calls it. May share memory."""
+    try:
+        array = _as_array(image) if isinstance(image, Image.Image) else image
+        check_shape(name, array.shape, sys.maxsize)
+        return _normalise(name, array, float_range)
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow reads a file when its pixels are wanted, not before
+        raise ImageError(f"{name}: {_reason(Path(name), error)}") from error
+
+
+def check_shape(path: Path | str, shape: tuple[int, ...], max_pixels: int) -> None:
+    """[H, W] or [H, W, C]."""
+    if len(shape) not in (2, 3):
+        raise ImageError(f"{path}: has shape {shape}; an image is [H, W] or [H, W, C]")
+    height, width, channels = (*shape, 1)[:3]
+    if channels > 16 and height <= 4:
+        raise ImageError(f"{path}: has shape {shape}, channels first; an image is [H, W, C]")
+    check_size(path, height, width, channels, max_pixels)
+
+
+def check_size(path: Path | str, height: int, width: int, channels: int, max_pixels: int) -> None:
     """Called with what the header says, before decoding."""
     if height < 1 or width < 1 or channels < 1:
         raise ImageError(f"{path}: is an empty picture ({width}x{height}, {channels} channels); remove or replace it")
@@ -122,10 +145,9 @@ def _decode(path: Path, file: BinaryIO, max_pixels: int) -> tuple[NDArray[Any], 
             file.seek(0)
             array = np.asarray(imagecodecs.png_decode(file.read()))
             return _upright(array, image), f"{image.mode} 16-bit"
-        image.load()
         array = _as_array(image)
         kind = {"u": f"{8 * array.itemsize}-bit"}.get(array.dtype.kind, str(array.dtype))
-        return _upright(array, image), f"{image.mode.split(';')[0]} {'1-bit' if image.mode == '1' else kind}"
+        return array, f"{image.mode.split(';')[0]} {'1-bit' if image.mode == '1' else kind}"
 
 
 def _open_pillow(file: BinaryIO) -> Image.Image:
@@ -139,17 +161,21 @@ def _open_pillow(file: BinaryIO) -> Image.Image:
 
 
 def _as_array(image: Image.Image) -> NDArray[Any]:
+    """[H, W, ...], upright."""
+    image.load()
     mode = image.mode
     if mode.startswith("I;16"):
-        return np.asarray(image).astype(np.uint16)
-    if mode == "I":  # 16-bit PGM, widened by Pillow
+        array = np.asarray(image).astype(np.uint16)
+    elif mode == "I":  # 16-bit PGM, widened by Pillow
         array = np.asarray(image)
-        return array.astype(np.uint16) if array.min() >= 0 and array.max() <= 65535 else array
-    if mode == "F":
-        return np.asarray(image)
-    if image.has_transparency_data:
-        return np.asarray(image.convert("LA" if mode in ("L", "LA", "La") else "RGBA"))
-    return np.asarray(image.convert("L" if mode in ("1", "L") else "RGB"))
+        array = array.astype(np.uint16) if array.min() >= 0 and array.max() <= 65535 else array
+    elif mode == "F":
+        array = np.asarray(image)
+    else:
+        grey = mode in ("1", "L", "LA", "La")
+        wanted = ("L" if grey else "RGB") + "A" * image.has_transparency_data
+        array = np.asarray(image if mode == wanted else image.convert(wanted))
+    return _upright(array, image)
 
 
 def _upright(array: NDArray[Any], image: Image.Image) -> NDArray[Any]:
@@ -169,16 +195,12 @@ def orient(array: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 def _read_npy(path: Path, max_pixels: int) -> tuple[NDArray[Any], str]:
     array = np.load(path, mmap_mode="r", allow_pickle=False)  # reads the header, maps the rest
-    if array.ndim not in (2, 3):
-        raise ImageError(f"{path}: has shape {array.shape}; an image is [H, W] or [H, W, C]")
-    height, width, channels = (*array.shape, 1)[:3]
-    if channels > 16 and height <= 4:
-        raise ImageError(f"{path}: has shape {array.shape}, channels first; save it as [H, W, C]")
-    check_size(path, height, width, channels, max_pixels)
+    check_shape(path, array.shape, max_pixels)
+    channels = (*array.shape, 1)[2]
     return np.array(array), f"{channels} channel{'s' * (channels != 1)} {array.dtype.newbyteorder('=')}"
 
 
-def _normalise(path: Path, array: NDArray[Any], float_range: tuple[float, float] | None) -> Pixels:
+def _normalise(path: Path | str, array: NDArray[Any], float_range: tuple[float, float] | None) -> Pixels:
     """[H, W] or [H, W, C] of any number into uint8, uint16 or float32 [H, W, C]."""
     array = array[..., None] if array.ndim == 2 else array
     kind, size = array.dtype.kind, array.dtype.itemsize
@@ -201,7 +223,7 @@ def _normalise(path: Path, array: NDArray[Any], float_range: tuple[float, float]
     if low < least - slack or high > most + slack:
         raise ImageError(
             f"{path}: {array.dtype} values from {low:g} to {high:g} lie outside data.float_range = "
-            f"[{least:g}, {most:g}]; set it to the range of your data"
+            f"[{least:g}, {most:g}]; set it to the range of your data, or scale them"
         )
     return np.ascontiguousarray(((values - least) / (most - least)).clip(0, 1), dtype=np.float32)
 
