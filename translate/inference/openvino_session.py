@@ -18,7 +18,9 @@ class OpenVINOSession(OnnxSession):
     backend = "openvino"
 
     def __init__(self, path: Path, precision: Arithmetic, threads: int, lanes: int) -> None:
-        self._core = import_openvino().Core()
+        openvino = import_openvino()
+        self._core = openvino.Core()
+        self._reader = openvino.frontend.FrontEndManager().load_by_framework("onnx")  # read_model tries all formats
         self._settings: dict[str, Any] = {
             "NUM_STREAMS": lanes,
             "INFERENCE_NUM_THREADS": threads * lanes,
@@ -36,7 +38,7 @@ class OpenVINOSession(OnnxSession):
         super().__init__(path)
 
     def _compile(self, path: Path) -> tuple[Network, str | None]:
-        model = self._core.read_model(path)
+        model = self._reader.convert(self._reader.load(path))
         found = ["framework", PROPERTY]  # where the metadata of ONNX files go
         text = model.get_rt_info(found).astype(str) if model.has_rt_info(found) else None
         return PooledNetwork(self._core.compile_model(model, "CPU", self._settings)), text

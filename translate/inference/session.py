@@ -60,7 +60,7 @@ class Session(ABC):
         card = self.card
         if set(inputs) != set(card.inputs):
             raise ModelError(f"{self.path}: takes {', '.join(card.inputs)}; given: {', '.join(inputs) or 'nothing'}")
-        count = len(inputs[card.inputs[0]])
+        count = inputs[card.inputs[0]].shape[:1]
         for name, array in inputs.items():
             if name == "image":
                 channels = None if card.source is None else card.source.channels
@@ -75,7 +75,7 @@ class Session(ABC):
                 wanted = f"int64 [N], from 0 to {limit - 1}"
                 fits = array.dtype == np.int64 and array.ndim == 1
                 fits = fits and bool(((array >= 0) & (array < limit)).all())
-            if not fits or len(array) != count or not count:
+            if not fits or array.shape[:1] != count or count == (0,):
                 shape = ", ".join(map(str, array.shape))
                 raise ModelError(f"{self.path}: {name} must be {wanted}, one N for all; not {array.dtype} [{shape}]")
 
@@ -88,7 +88,9 @@ def explained(what: str, remedy: str) -> Iterator[None]:
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f"{what} ({' '.join(str(error).split())[:300]}); {remedy}") from error
+        reason = " ".join(str(error).split())
+        reason = reason if len(reason) < 250 else f"… {reason[-250:]}"  # they say where, and then what
+        raise ModelError(f"{what} ({reason}); {remedy}") from error
 
 
 def open_session(

@@ -14,23 +14,27 @@ Variant = Literal["measuring", "fixed"]
 
 _DOMAIN = "translate"
 _FUNCTIONS: dict[Variant, str] = {
-    # Also the mean and the mean of squares of x [N, C, H, W], as [N, 2, C], in float32 whatever the type of x is.
+    # Also the mean and the mean of squares of x [N, C, H, W], as [N, 2, C], in float32 whatever the type of x is; the
+    # latter as variance + mean², which is more exact where the variance is small.
     "measuring": """
-        measuring <epsilon: float = 1e-5> (x, scale, bias) => (y, statistics) {
+        measuring <epsilon> (x, scale, bias) => (y, statistics) {
             y = InstanceNormalization <epsilon: float = @epsilon> (x, scale, bias)
             wide = Cast <to = 1> (x)
-            squared = Mul (wide, wide)
             pixels = Constant <value_ints = [2, 3]> ()
-            mean = ReduceMean <keepdims = 0> (wide, pixels)
-            squares = ReduceMean <keepdims = 0> (squared, pixels)
-            middle = Constant <value_ints = [1]> ()
-            first = Unsqueeze (mean, middle)
-            second = Unsqueeze (squares, middle)
-            statistics = Concat <axis = 1> (first, second)
+            two = Constant <value_ints = [2]> ()
+            mean = ReduceMean (wide, pixels)
+            centred = Sub (wide, mean)
+            deviation = Mul (centred, centred)
+            variance = ReduceMean (deviation, pixels)
+            square = Mul (mean, mean)
+            squares = Add (variance, square)
+            both = Concat <axis = 3> (mean, squares)
+            column = Squeeze (both, two)
+            statistics = Transpose <perm = [0, 2, 1]> (column)
         }""",
     # (x − mean) / √(variance + ε) · scale + bias, with mean and variance [N, C, 1, 1] from outside.
     "fixed": """
-        fixed <epsilon: float = 1e-5> (x, scale, bias, mean, variance) => (y) {
+        fixed <epsilon> (x, scale, bias, mean, variance) => (y) {
             e = Constant <value_float: float = @epsilon> ()
             above = Add (variance, e)
             deviation = Sqrt (above)
@@ -65,6 +69,8 @@ def edit(path: Path, variant: Variant, out: Path) -> None:
     norms = [node for node in model.graph.node if node.op_type == "InstanceNormalization"]
     for number, node in enumerate(norms):
         node.op_type, node.domain = variant, _DOMAIN
+        if not node.attribute:  # a default of a function is lost when it is inlined
+            node.attribute.append(helper.make_attribute("epsilon", 1e-5))
         if variant == "measuring":
             name = f"statistics_{number}"
             node.output.append(name)

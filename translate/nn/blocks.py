@@ -137,8 +137,8 @@ class GroupNorm(nn.GroupNorm):
 class Dropout(nn.Dropout):
     """Dropout that can stay on at test time, where it is pix2pix's only noise: Isola et al. 2017, sec. 2.1.
 
-    Where `seed` is set, int64 [N] in [0, 2³¹), the mask is a function of it, of `layer` and of the position: the same in
-    PyTorch and in an exported graph, and for each picture the same whatever its neighbours are.
+    Where `seed` is set, int64 [N] in [0, 2³¹), the mask is a function of it, of `layer` and of the position: the same
+    in PyTorch and in an exported graph, and for each picture the same whatever its neighbours are.
     """
 
     at_test: bool = False
@@ -148,29 +148,40 @@ class Dropout(nn.Dropout):
     def forward(self, x: Tensor) -> Tensor:
         if self.seed is None:
             return F.dropout(x, self.p, self.training or self.at_test)
-        kept = _hash(self.seed, self.layer, x.shape) >= round(self.p * _PRIME)
+        kept = _hash(self.seed, self.layer, x.shape) >= round(self.p * _PRIMES[1])
         return x * (kept.to(x.dtype) / (1 - self.p))
 
 
-# The largest prime below √2³¹ for which x → x³ permutes the residues (it is 2 modulo 3): no product leaves int32, which
-# some runtimes turn int64 into.
-_PRIME = 46337
+# Primes for which x → x³ permutes the residues: they are 2 modulo 3. Whatever is divided here is below 2²⁴, exact in
+# float32, in which OpenVINO divides integers.
+_PRIMES = (2039, 2027)
+
+_State = tuple[Tensor | int, Tensor | int]
 
 
 def _hash(seed: Tensor, layer: int, shape: torch.Size) -> Tensor:
-    """[N, C, H, W] integers in [0, 46337), scrambled from seed [N], layer, channel, row and column, one after another."""
-    _, c, h, w = shape
+    """[N, C, H, W] integers in [0, 2027), scrambled from seed [N], layer, channel, row and column, one by one."""
     seed = seed.view(-1, 1, 1, 1)
-    value = _scramble(_scramble(_scramble(seed % _PRIME, 0), seed // _PRIME), layer)
-    for axis, size in ((1, c), (2, h), (3, w)):
-        place = torch.arange(size, device=seed.device).view([-1 if i == axis else 1 for i in range(4)])
-        value = _scramble(value, place)
-    return value
+    low = seed & 2047
+    rest = (seed - low) // 2048
+    state: _State = (719, 1019)
+    for key in (low, rest % 1024, rest // 1024, layer):
+        state = _absorb(state, key)
+    for axis in (1, 2, 3):
+        place = torch.arange(shape[axis], device=seed.device) % 2048
+        state = _absorb(state, place.view([-1 if i == axis else 1 for i in range(4)]))
+    assert isinstance(state[1], Tensor)
+    return state[1]
 
 
-def _scramble(value: Tensor, key: Tensor | int) -> Tensor:
-    value = (value + 7919 + key) % _PRIME
-    return value * value % _PRIME * value % _PRIME
+def _absorb(state: _State, key: Tensor | int) -> _State:
+    """`key` < 2048. Two residues: with one of this size, many of the seeds would be alike."""
+    first = _cube(state[0] + key, _PRIMES[0])
+    return first, _cube(state[1] + first, _PRIMES[1])
+
+
+def _cube(x: Tensor | int, prime: int) -> Tensor | int:
+    return x * x % prime * x % prime
 
 
 class Tanh(nn.Module):
