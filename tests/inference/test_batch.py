@@ -557,3 +557,43 @@ def test_a_bar_on_a_terminal(tmp_path, run, monkeypatch, capsys):
     assert "7/7" in said.err
     assert "images/s" in said.err
     assert "left" in said.err
+
+
+# Models of other kinds
+
+
+def test_a_checkpoint_runs_through_torch(tmp_path):
+    import torch
+
+    from translate.inference.networks import save_model
+    from translate.inference.translator import Translator
+    from translate.nn import ResNetConfig
+
+    torch.manual_seed(0)
+    config = ResNetConfig(width=4, blocks=1)
+    save_model(
+        tmp_path / "model.pt",
+        config.build(3, 3),
+        config,
+        CARD.model_copy(update={"multiple": config.multiple, "norm": "image"}),
+    )
+    rng = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for index in range(6):
+        Image.fromarray(rng.integers(0, 256, (20 + index, 30, 3), dtype=np.uint8)).save(tmp_path / f"in/{index}.png")
+    assert (
+        run_batch(Options(str(tmp_path / "in"), tmp_path / "out", tmp_path / "model.pt", workers=3, precision="fp32"))
+        == 0
+    )
+    translator = Translator.load(tmp_path / "model.pt", precision="fp32")
+    for path in (tmp_path / "in").iterdir():
+        expected, found = (np.asarray(Image.open(file)).astype(int) for file in (path, tmp_path / "out" / path.name))
+        expected = translator.pixels(expected.astype(np.uint8)).astype(int)
+        assert np.abs(found - expected).max() <= 1
+
+
+def test_the_hash_of_a_run_is_that_of_its_checkpoint(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("last", "best"):
+        (tmp_path / f"checkpoints/{name}.pt").write_text(name)
+        assert engine._hash(tmp_path) == hashlib.sha256(name.encode()).hexdigest()

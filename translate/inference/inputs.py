@@ -141,10 +141,10 @@ def renamed(names: Sequence[str], format: Format) -> dict[str, str]:
     becomes a.jpg.png where there is a.png. Those that keep their suffix go first.
     """
     found = {}
-    taken = {str(parent).casefold() for name in names for parent in PurePosixPath(name).parents}
+    taken = {str(parent).lower() for name in names for parent in PurePosixPath(name).parents}
     for name in sorted(names, key=lambda name: _stem(name) + suffix_of(name, format) != name):
         for stem in chain((_stem(name), name), (f"{name}~{number}" for number in count(2))):
-            output = f"{stem}{suffix_of(name, format)}".casefold()
+            output = f"{stem}{suffix_of(name, format)}".lower()
             if output not in taken:
                 break
         taken.add(output)

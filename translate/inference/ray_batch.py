@@ -82,7 +82,7 @@ def run_on_ray(options: Options, portions: Iterator[list[Item]], progress: Progr
 def _cluster(address: str) -> Iterator[None]:
     """Connected to the one at `address`; "auto" starts one on this machine where there is none."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it calls the actors of Ray Data an error
     try:
         import ray.data
     except ImportError:
