@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from translate.errors import ConfigError, DataError
-from translate.inference.batch import Options, Progress, load
+from translate.inference.batch import Options, load
 from translate.inference.inputs import Item
+from translate.inference.progress import Progress
 
 _ROWS = "rows"
 _MEMORY = 128 << 20  # bytes of a local object store: only names pass through it
