@@ -168,7 +168,8 @@ def test_each_player_moves_in_its_own_turn_and_nobody_else(
                         assert 0 < sum(used) < len(used)
                     else:
                         assert all(used), "a parameter that no loss reaches"
-                        assert sum(changed) >= 0.8 * len(changed)
+                        idle = 4 if "attention" in str(options) and name == "generator" and step == 0 else 0
+                        assert sum(changed) >= 0.8 * (len(changed) - idle)  # attention counts from gamma > 0 on
                 elif not clip:  # which acts after the discriminator's turn
                     assert not any(changed), (turn.player, name)
                 before[name] = [p.detach().clone() for p in group]
