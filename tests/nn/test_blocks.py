@@ -94,6 +94,25 @@ def test_dropout_can_stay_on_at_test_time() -> None:
     assert 0.4 < (layer(x) == 0).float().mean() < 0.6
 
 
+def test_seeded_noise_is_as_good_as_random() -> None:
+    layer = Dropout(0.5)
+
+    def mask(seeds: Tensor, *shape: int) -> Tensor:
+        layer.seed = seeds
+        return (layer(torch.ones(len(seeds), *shape)) != 0).float() - 0.5
+
+    kept = mask(torch.tensor([0, 1, 2**31 - 1, 77]), 64, 64, 64)
+    assert abs(kept.mean()) < 2e-3
+    for axis in range(4):  # the next picture, channel, row, column: no more alike than chance makes them
+        assert abs((kept.diff(dim=axis) == 0).float().mean() - 0.5) < 5e-3
+    rows = kept.flatten(0, 2)
+    assert len(rows.unique(dim=0)) > 0.98 * len(rows)
+    many = mask(torch.randint(2**31, (2000,), generator=torch.Generator().manual_seed(0)), 1, 1, 64)
+    assert len(many.flatten(1).unique(dim=0)) > 1990
+    layer.p = 0.3
+    assert mask(torch.arange(4), 8, 32, 32).mean() == pytest.approx(0.2, abs=0.01)
+
+
 def test_tanh_is_float32() -> None:
     assert Tanh()(torch.ones(1, dtype=torch.bfloat16)).dtype == torch.float32
 

@@ -97,7 +97,7 @@ class OnnxRuntimeSession(OnnxSession):
                 "use_tf32": str(int(not self._exact)),
             }
             providers.insert(0, ("CUDAExecutionProvider", settings))
-        session = onnxruntime.InferenceSession(path, options, providers)
+        session = onnxruntime.InferenceSession(path, options, providers, enable_fallback=on_gpu)  # which prints
         if on_gpu and "CUDAExecutionProvider" not in session.get_providers():
             warnings.warn(
                 "computing on the CPU, although there is a GPU: ONNX Runtime could not load CUDA and cuDNN; "
