@@ -113,6 +113,23 @@ def test_seeded_noise_is_as_good_as_random() -> None:
     assert mask(torch.arange(4), 8, 32, 32).mean() == pytest.approx(0.2, abs=0.01)
 
 
+def test_a_seeded_mask_belongs_to_one_layer_and_one_picture() -> None:
+    def noise(layer: int, seed: Tensor, height: int = 16) -> Tensor:
+        dropout = Dropout(0.5).eval()
+        dropout.layer, dropout.seed = layer, seed
+        return dropout(torch.ones(len(seed), 8, height, 24))
+
+    seeds = torch.tensor([3, 2**31 - 1, 3])
+    first = noise(0, seeds)
+    assert set(first.unique().tolist()) == {0.0, 2.0}
+    assert torch.equal(first[0], first[2])
+    assert torch.equal(first[1:2], noise(0, seeds[1:2]))
+    assert torch.equal(first, noise(0, seeds.int()))  # no intermediate number needs more than 32 bits
+    assert torch.equal(first[:, :, :5], noise(0, seeds, 5))  # a function of the place, not of the size
+    for layer in (1, 2, 15):
+        assert 0.45 < (noise(layer, seeds) == first).float().mean() < 0.55
+
+
 def test_tanh_is_float32() -> None:
     assert Tanh()(torch.ones(1, dtype=torch.bfloat16)).dtype == torch.float32
 
