@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import onnx
@@ -98,6 +99,8 @@ def _write(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         reason = error.strerror or error
         raise ModelError(f"{path}: cannot be written ({reason}): free some space, or choose another -o") from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
