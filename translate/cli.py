@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
 
     add_model_commands(commands)
+    add_sample_arguments(commands.add_parser("sample", help="pictures from a generator: grid, folder, animated walk"))
     add_serve_arguments(commands.add_parser("serve", help="a web page that uses models"))
 
     report = commands.add_parser("report", help="write a run's report.html again")
@@ -99,9 +100,27 @@ def add_model_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     batch.set_defaults(command=_batch)
 
 
+def add_sample_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, a checkpoint or an .onnx")
+    parser.add_argument("--count", type=_count, default=64, metavar="N", help="pictures, or stations of a walk (64)")
+    parser.add_argument("--label", metavar="NAME", help="the class of all, by name or number (default: all in turn)")
+    parser.add_argument("--truncation", type=float, metavar="T", help="latent numbers within ±T, as 0.7: less varied")
+    parser.add_argument("--interpolate", choices=["slerp", "lerp"], help="a closed walk: great circles, straight lines")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="OUT", help="a grid .png, a folder, or an animated .webp or .gif"
+    )
+    parser.set_defaults(command=_sample)
+
+
 def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model", type=Path, action="append", required=True, metavar="M", help="an .onnx, checkpoint or run; repeatable"
+        "--model",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="M",
+        help="an .onnx, checkpoint or run; repeatable",
     )
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (127.0.0.1)")
     parser.add_argument("--port", type=int, default=7860)
@@ -191,6 +210,14 @@ def _batch(arguments: argparse.Namespace) -> int:
 
     settings = {key: value for key, value in vars(arguments).items() if key != "command"}
     return run_batch(Options(**settings))
+
+
+def _sample(arguments: argparse.Namespace) -> int:
+    from translate.inference.sample import sample
+
+    settings = {key: value for key, value in vars(arguments).items() if key != "command"}
+    print(sample(**settings))
+    return 0
 
 
 def _serve(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ In an ONNX file it is the metadata property `translate`; in a checkpoint it is b
 
 | input   | type    | shape        |                                                                            |
 | image   | float32 | [N, C, H, W] | in `source.range`; H and W multiples of `multiple`                          |
-| latent  | float32 | [N, Z]       | instead of `image`, in a network that generates from noise: N(0, 1)         |
+| latent  | float32 | [N, Z]       | instead of `image`, in a network that generates from noise: of `prior`       |
 | label   | int64   | [N]          | the class, where `labels` are given: an index into them                     |
 | seed    | int64   | [N]          | where `noise` is on: 0 ≤ seed < 2³¹, one a picture; its noise follows from it|
 
@@ -44,6 +44,7 @@ class Card(Spec):
     source: Values | None  # None: generated from `latent` numbers
     target: Values
     latent: int | None = Field(default=None, ge=1)
+    prior: Literal["normal", "uniform"] = "normal"  # of the latent numbers: N(0, 1), or uniform in [-1, 1]
     labels: tuple[str, ...] = ()
     multiple: int = Field(default=1, ge=1)  # height and width must be multiples of this
     trained_size: tuple[int, int] | None = None  # height and width of the training pictures

@@ -196,7 +196,10 @@ def _card(path: Path, run: Run, recipe: Recipe, name: str, state: Mapping[str, A
     source, target = recipe.sides()[name]
     assert isinstance(run.data, SourceConfig)
     step = state["clock"]["step"]
-    made = {} if source else {"latent": recipe.latents(), "labels": recipe.labels()}  # from noise
+    made: dict[str, Any] = {}
+    if source is None:  # from noise
+        prior = getattr(run.recipe, "prior", "normal")
+        made = {"latent": recipe.latents(), "labels": recipe.labels(), "prior": prior}
     return Card(
         name=folder.name if of_run else path.stem,
         network=name,

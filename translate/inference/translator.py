@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from translate.data.channels import Pixels, to_channels
-from translate.errors import ModelError, unknown
+from translate.errors import ModelError
 from translate.inference.card import SEEDS, Card
+from translate.inference.latents import Labels, Latents, classes, draw
 from translate.inference.pictures import Form, Output, Picture, carries_alpha, check, give, read, to_network, to_pixels
 from translate.inference.session import Arithmetic, Backend, Inputs, Session, Statistics, open_session
 from translate.inference.tiling import Grid, Tile, blend, cut
@@ -133,29 +134,26 @@ class Translator:
         deviation = np.sqrt(squares / np.float32((count - 1) * (high - low) ** 2)).transpose(1, 2, 0)
         return Variation(give(self._finish(pixels, [(slice(0, len(pixels)), mean)]), form, self.card), deviation)
 
-    def generate(self, count: int, *, seed: int = 0, label: str | None = None) -> list[Output]:
+    def generate(
+        self, count: int, *, seed: int = 0, label: str | int | None = None, truncation: float | None = None
+    ) -> list[Output]:
         """Pictures from random numbers, where the model makes them so; the first are the same whatever `count` is.
 
-        Without `label`, a model that has labels takes them in turn.
+        Without `label`, a name or number, a model that has labels takes them in turn. `truncation`: see `latents.draw`.
         """
-        card = self.card
-        if card.latent is None:
-            raise ModelError(f"{card.name} translates pictures; it makes none from random numbers")
-        if label is not None and label not in card.labels:
-            raise ModelError(unknown("label", label, card.labels))
-        seeds = _seeds(seed, count)
-        latent = np.random.Generator(np.random.Philox(seed)).standard_normal((count, card.latent), np.float32)
-        labels = np.arange(count, dtype=np.int64) % max(len(card.labels), 1)
-        if label is not None:
-            labels[:] = card.labels.index(label)
-        dtype = np.dtype({16: np.uint16, 32: np.float32}.get(card.target.bits or 8, np.uint8))
-        everything: Inputs = {"latent": latent, "label": labels, "seed": np.array(seeds, np.int64)}
-        results = []
-        for start in range(0, count, self.batch_size):
+        seed, *_ = _seeds(seed, 1)
+        latents, labels = draw(self.card, count, seed, truncation), classes(self.card, count, label)
+        return [give(pixels, "image", self.card) for pixels in self.decode(latents, labels, seed=seed)]
+
+    def decode(self, latents: Latents, labels: Labels, *, seed: int = 0) -> Iterator[Pixels]:
+        """Of latents [N, Z], and labels [N] where the model has any, one by one as `pixels` gives them."""
+        target = self.card.target
+        dtype = np.dtype({16: np.uint16, 32: np.float32}.get(target.bits or 8, np.uint8))
+        everything: Inputs = {"latent": latents, "label": labels, "seed": np.full(len(latents), seed, np.int64)}
+        for start in range(0, len(latents), self.batch_size):
             some = slice(start, start + self.batch_size)
-            for values in self._run({name: everything[name][some] for name in card.inputs}):
-                results.append(give(to_pixels(values, card.target, dtype), "image", card))
-        return results
+            for values in self._run({name: everything[name][some] for name in self.card.inputs}):
+                yield to_pixels(values, target, dtype)
 
     def _translate(self, pictures: Iterable[Pixels], seeds: Sequence[int]) -> list[Pixels]:
         """Asks for the pictures one by one, so that no more are held than wait for others of their size."""
