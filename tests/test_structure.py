@@ -54,7 +54,7 @@ def test_imports_point_one_way(path: Path) -> None:
 
 def test_the_package_stays_readable() -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
-    assert sum(lengths.values()) < 8000
+    assert sum(lengths.values()) < 16_000
     assert [str(path) for path, length in lengths.items() if length > 330] == []
 
 

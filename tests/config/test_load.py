@@ -41,11 +41,11 @@ def test_a_name_is_a_path_first_then_a_config(tmp_path: Path, monkeypatch: pytes
         ),
         (
             GOOD.replace("kind: cyclegan", "kind: cyclegann"),
-            "x.yaml: recipe.kind: unknown recipe 'cyclegann' (did you mean 'cyclegan'?); known: cyclegan, pix2pix",
+            "x.yaml: recipe.kind: unknown recipe 'cyclegann' (did you mean 'cyclegan'?); known: cyclegan, gan, pggan, pix2pix",
         ),
         (
             GOOD.replace("unpaired", "unpared"),
-            "x.yaml: data.kind: unknown kind 'unpared' (did you mean 'unpaired'?); known: glyphs, images, paired, unpaired",
+            "x.yaml: data.kind: unknown kind 'unpared' (did you mean 'unpaired'?); known: dataset, glyphs, images, paired, toy, unpaired",
         ),
         (
             GOOD.replace("cyclegan", "cyclegan, generator: {kind: resnt}"),
