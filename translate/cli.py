@@ -125,7 +125,7 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (127.0.0.1)")
     parser.add_argument("--port", type=int, default=7860)
     parser.add_argument("--auth", metavar="USER:PASSWORD|FILE", help="a login; FILE has one USER:PASSWORD a line")
-    parser.add_argument("--examples", type=Path, metavar="DIR", help="pictures to try (default: samples of the run)")
+    parser.add_argument("--examples", type=Path, metavar="DIR", help="pictures to try")
     parser.add_argument("--max-upload-mb", type=_count, default=32, metavar="N")
     parser.add_argument("--max-megapixels", type=_count, default=32, metavar="N")
     parser.add_argument("--queue", type=_count, default=32, metavar="N", help="requests that may wait (32)")
