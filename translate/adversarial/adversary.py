@@ -119,6 +119,8 @@ class Adversary(nn.Module):
         self.pool = ImagePool(config.pool_size)
         self._full_precision = full_precision
         self._seen: dict[str, Tensor] = {}
+        self.watched = False  # whether `kept` is filled, for whoever examines a step after it
+        self.kept: dict[str, Tensor] = {}  # `real`, `fake`, `label`; `gradient` to the fakes, `factor` of the loss
         config.constraint.prepare(discriminator)
 
     def discriminator_losses(
@@ -131,6 +133,8 @@ class Adversary(nn.Module):
         papers: batch statistics of real and fake images never mix. Penalties see what the discriminator saw.
         """
         config = self.config
+        if self.watched:
+            self.kept |= {"real": real.detach(), "fake": fake.detach()} | ({} if label is None else {"label": label})
         real = self.shown(real.detach(), clock)
         fake = self.shown(self.pool(fake), clock)
         on_real, on_fake = self.judge(real, label), self.judge(fake, label)
@@ -163,9 +167,13 @@ class Adversary(nn.Module):
 
     def generator_losses(self, fake: Tensor, clock: Clock, label: Tensor | None = None) -> dict[str, Tensor]:
         """As `generator_loss`: `adversarial`, with `classes` and `pulling_away` where the game has them."""
+        shown = self.shown(fake, clock).view_as(fake)  # a tensor of its own: other losses use `fake`, too
         with frozen(self.discriminator):
-            output = self.judge(self.shown(fake, clock), label)
+            output = self.judge(shown, label)
         losses = {"adversarial": self.config.objective.generator(output.logits)}
+        if self.watched and shown.requires_grad:
+            shown.register_hook(lambda gradient: self.kept.update(gradient=gradient))
+            losses["adversarial"].register_hook(lambda factor: self.kept.update(factor=factor))
         if label is not None and output.classes is not None:
             losses["classes"] = self.class_weight * F.cross_entropy(wide(output.classes), label)
         if self.repulsion:

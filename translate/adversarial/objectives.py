@@ -81,7 +81,7 @@ def _beside(target: Tensor, logits: Tensor) -> Tensor:
     return target.to(logits.dtype).view(-1, *[1] * (logits.dim() - 1))
 
 
-class _Logistic(ObjectiveBase):
+class Logistic(ObjectiveBase):
     """Binary cross-entropy with logits, for which a soft target in [0, 1] is a mixture of both classes."""
 
     targets: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
@@ -93,7 +93,7 @@ class _Logistic(ObjectiveBase):
         return F.softplus(logits)  # -log(1 - D(x))
 
 
-class Minimax(_Logistic):
+class Minimax(Logistic):
     """The zero-sum game: Goodfellow et al. 2014, eq. 1. The generator minimises E log(1 - D(G(z)))."""
 
     kind: Literal["minimax"] = "minimax"
@@ -102,7 +102,7 @@ class Minimax(_Logistic):
         return -F.softplus(logits)
 
 
-class NonSaturating(_Logistic):
+class NonSaturating(Logistic):
     """Goodfellow et al. 2014, end of sec. 3: the generator minimises -E log D(G(z)). The pix2pix paper's game."""
 
     kind: Literal["non_saturating"] = "non_saturating"
@@ -111,7 +111,7 @@ class NonSaturating(_Logistic):
         return F.softplus(-logits)
 
 
-class MaximumLikelihood(_Logistic):
+class MaximumLikelihood(Logistic):
     """Goodfellow 2016 (tutorial), sec. 3.2.4, without its factor 1/2: the generator minimises -E exp(logit).
 
     At the optimal discriminator exp(logit) = p_data / p_model, and the expected gradient is that of maximum likelihood.

@@ -161,4 +161,5 @@ class Run(Spec):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: Literal["auto"] | bool = "auto"
     compile: bool = False
+    doctor: bool = True  # looks for what goes wrong at each line of the log and each validation, and says so
     export: Export | None = None

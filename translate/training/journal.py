@@ -19,7 +19,7 @@ from typing import Any, Self
 from translate import __version__
 from translate.errors import CheckpointError
 
-Row = dict[str, Any]  # step, epoch, images, seconds, then numbers; None for what was not finite
+Row = dict[str, Any]  # step, epoch, images, seconds, then numbers, None for what was not finite; alarms are texts
 Curve = list[tuple[int, float | None]]  # (step, value)
 
 POINTS = 500  # of a thinned curve
@@ -45,10 +45,11 @@ class Journal:
                 replace(path, b"".join(kept))
         return cls(path)
 
-    def write(self, step: int, epoch: int, images: int, seconds: float, values: Mapping[str, float]) -> None:
-        """`values` such as `train/generator/l1`, `train/lr/generator`, `val/psnr`; what is not finite becomes null."""
+    def write(self, step: int, epoch: int, images: int, seconds: float, values: Mapping[str, float | str]) -> None:
+        """`values` such as `train/lr/generator`, `val/psnr`, or an alarm's text; what is not finite becomes null."""
         row: Row = {"step": step, "epoch": epoch, "images": images, "seconds": round(seconds, 3)}
-        row |= {key: float(value) if math.isfinite(value) else None for key, value in values.items()}
+        for key, value in values.items():
+            row[key] = value if isinstance(value, str) else float(value) if math.isfinite(value) else None
         line = json.dumps(row, allow_nan=False, ensure_ascii=False).encode() + b"\n"
         end = self._file.seek(0, os.SEEK_END)
         try:

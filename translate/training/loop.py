@@ -23,6 +23,7 @@ from translate.data.stream import Stream
 from translate.errors import CheckpointError, ConfigError, TrainingError, unknown
 from translate.recipes import Recipe
 from translate.training.devices import Placement
+from translate.training.doctor import Doctor
 from translate.training.journal import Journal
 from translate.training.meter import Meter
 from translate.training.progress import Progress
@@ -47,6 +48,7 @@ class Trainer:
         self.total = math.ceil(run.schedule.epochs * len(source.train) / per_step)
         self.epoch_steps = max(1, math.ceil(len(source.train) / per_step))
         self.validate = Validator(run, recipe, source, placement)
+        self.doctor = Doctor(run, recipe, self.updates, placement, self.validate)
         if run.compile:  # not the discriminators: compiled code cannot be differentiated twice, as penalties are
             for network in recipe.deployed().values():
                 network.compile()
@@ -109,8 +111,9 @@ class Trainer:
                     reported = len(stream.problems)
                     speed = (self.images - since) / max(self.seconds - first, 1e-9)
                     self.log(journal, progress, tracker, speed)
-                if self.step % validate_every == 0 or self.step == end:
-                    self.evaluate(journal, progress, tracker)
+                due = self.step % validate_every == 0
+                if due or self.step == end:
+                    self.evaluate(journal, progress, tracker, due)
                 if self.step % save_every == 0 or last:
                     self.save("last")
         return not stop
@@ -120,6 +123,7 @@ class Trainer:
         clock = self.clock
         torch.manual_seed(_seed(self.run.seed, self.step, self.placement.rank))
         factor = self.run.schedule.factor(clock)
+        self.doctor.watch(self.step + 1)
         for turn in self.recipe.step(draw, clock):
             self.updates[turn.player](turn, factor)
             self.meter.add(turn.player, turn.losses)
@@ -137,8 +141,9 @@ class Trainer:
         if self.step % self.run.log.every == 0:
             self.meter.clear()
         factor = self.run.schedule.factor(self.clock)
-        row = {f"train/{key}": value for key, value in values.items()}
+        row: dict[str, float | str] = {f"train/{key}": value for key, value in values.items()}
         row |= {f"train/lr/{player}": update.rate * factor for player, update in self.updates.items()}
+        row |= self.doctor.at_line(self.step, values, progress.note)
         self.write(journal, tracker, row)
         self.check(values)
         losses = {key: value for key, value in values.items() if key.split("/")[0] in self.updates}
@@ -163,16 +168,18 @@ class Trainer:
                 + "Try a lower optimizer.lr, precision: fp32, or a stronger constraint or penalty"
             )
 
-    def evaluate(self, journal: Journal | None, progress: Progress, tracker: Tracker) -> None:
-        """Metrics and samples of what is deployed; a new best is kept as best.pt."""
+    def evaluate(self, journal: Journal | None, progress: Progress, tracker: Tracker, due: bool) -> None:
+        """Metrics and samples of what is deployed; a new best is kept as best.pt. `due`: not just at the end."""
         if journal is not None:
             networks = self.networks()
             metrics = self.validate.metrics(networks)
             picture = self.folder / "samples" / f"step-{self.step:08d}.png"
             self.validate.sample(networks, picture)
             tracker.sample(self.step, picture)
+            found = self.doctor.at_validation(self.step, networks, progress.note) if due else {}
+            if metrics or found:
+                self.write(journal, tracker, metrics | found)
             if metrics:
-                self.write(journal, tracker, metrics)
                 shown = {key: value for key, value in metrics.items() if key.count("/") == 1}
                 progress.note(f"step {self.step}: " + "  ".join(f"{key} {value:.4g}" for key, value in shown.items()))
         better = journal is not None and self.validate.better(metrics, self.best)
@@ -181,7 +188,7 @@ class Trainer:
                 self.best = metrics[f"val/{self.run.validation.metric}"]
             self.save("best")
 
-    def write(self, journal: Journal | None, tracker: Tracker, values: Mapping[str, float]) -> None:
+    def write(self, journal: Journal | None, tracker: Tracker, values: Mapping[str, float | str]) -> None:
         if journal is not None:
             journal.write(self.step, self.epoch, self.images, round(self.seconds, 3), values)
             tracker.log(self.step, values)
@@ -210,6 +217,7 @@ class Trainer:
                 "updates": {player: update.state_dict() for player, update in self.updates.items()},
                 "processes": everyone,  # what each process has of its own
                 "best": self.best,
+                "doctor": self.doctor.rules.memory,
             }
             checkpoints.save(self.folder / "checkpoints" / f"{name}.pt", state)
         self.placement.wait()
@@ -233,6 +241,7 @@ class Trainer:
         clock = state["clock"]
         self.step, self.images, self.seconds = clock["step"], clock["images"], clock["seconds"]
         self.best = state["best"]
+        self.doctor.rules.memory = state.get("doctor", {})
 
     def pools(self) -> list[tuple[str, ImagePool]]:
         return [(name, module) for name, module in self.recipe.named_modules() if isinstance(module, ImagePool)]

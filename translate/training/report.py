@@ -49,6 +49,7 @@ def _contents(run: Path) -> dict[str, Any]:
         "players": [chart for name, chart in groups.items() if name in players or not players],
         "signals": [chart for name, chart in groups.items() if players and name not in players],
         "rates": _rates(curves, last),
+        "alarms": [(r["step"], key, r[key]) for r in rows for key in r if key.startswith("alarm/")],
         "broken": {k: [s for s, v in c if v is None] for k, c in curves.items() if any(v is None for _, v in c)},
         "samples": _samples(run / "samples"),
         "columns": [str(name) for name in columns] if isinstance(columns, list) else [],
@@ -160,7 +161,7 @@ def _groups(curves: dict[str, Curve]) -> dict[str, dict[str, Curve]]:
     groups: dict[str, dict[str, Curve]] = {}
     for key, values in curves.items():
         kind, _, name = key.partition("/")
-        player, _, term = name.partition("/") if "/" in name else ("", "", name)
+        player, _, term = name.removeprefix("doctor/").partition("/") if "/" in name else ("", "", name)
         if kind == "train" and player != "lr":
             groups.setdefault(player or "other", {})[term] = values
     return groups

@@ -36,7 +36,7 @@ class Tracker:
         if mode != "off" and rank == 0:
             self._run = _start(mode, run, name, dict(config))
 
-    def log(self, step: int, values: Mapping[str, float]) -> None:
+    def log(self, step: int, values: Mapping[str, float | str]) -> None:
         """The journal's keys and values. wandb wants steps in order: after a resume it keeps what it has."""
         self._try(lambda: self._run.log(dict(values), step=step))
 

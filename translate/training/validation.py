@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,13 +56,17 @@ class Validator:
     @torch.inference_mode()
     def sample(self, networks: Mapping[str, nn.Module], path: Path) -> None:
         """Writes a picture of the first samples of the test split, or of the training split if there is no other."""
-        count = self.source.samples or self.settings.samples
         columns: dict[str, list[Tensor]] = defaultdict(list)
         with evaluating(networks, self.seed):
-            for _, batch in batches(self.split, self.batch_size, count):
-                for title, images in self.recipe.preview(networks, self.placement.move(batch)).items():
+            for batch in self.shown():
+                for title, images in self.recipe.preview(networks, batch).items():
                     columns[title] += images
         samples.write(path, self.source.picture(columns) or samples.grid(columns))
+
+    def shown(self) -> Iterator[Any]:
+        """The batches of which samples are shown."""
+        for _, batch in batches(self.split, self.batch_size, self.source.samples or self.settings.samples):
+            yield self.placement.move(batch)
 
     def better(self, metrics: Mapping[str, float], best: float | None) -> bool:
         """Whether `validation.metric` improved on `best`."""
