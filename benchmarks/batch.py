@@ -56,7 +56,15 @@ def export(folder: Path, name: str, width: int = 64) -> Path:
         "tiny": ResNetConfig(blocks=1, width=4),
     }[name]
     values = Values(channels=3)
-    card = Card(name=name, network="translator", recipe="random", source=values, target=values, multiple=config.multiple, norm="image")
+    card = Card(
+        name=name,
+        network="translator",
+        recipe="random",
+        source=values,
+        target=values,
+        multiple=config.multiple,
+        norm="image",
+    )
     export_network(config.build(3, 3).eval(), card, folder / f"{name}.onnx")
     return folder / f"{name}.onnx"
 
@@ -92,7 +100,17 @@ def batch(model: Path, backend: str, paths: list[Path], out: Path) -> float:
     for source, target in ((few_in, few), (paths[0].parent, out)):
         start = time.perf_counter()
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-            command = ["batch", str(source), str(target), "--model", str(model), "--backend", backend, "--format", "png"]
+            command = [
+                "batch",
+                str(source),
+                str(target),
+                "--model",
+                str(model),
+                "--backend",
+                backend,
+                "--format",
+                "png",
+            ]
             assert translate(command) == 0
         seconds.append(time.perf_counter() - start)
     return (len(paths) - len(paths) // 4) / (seconds[1] - seconds[0])
@@ -104,7 +122,18 @@ def peak_memory(model: Path, source: Path, out: Path) -> float:
         "import sys\nfrom translate.cli import main\nassert main(sys.argv[1:]) == 0\n"
         "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
     )
-    command = [sys.executable, "-c", code, "batch", str(source), str(out), "--model", str(model), "--backend", "onnxruntime"]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "batch",
+        str(source),
+        str(out),
+        "--model",
+        str(model),
+        "--backend",
+        "onnxruntime",
+    ]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]) / 1000
 
 
@@ -126,7 +155,9 @@ def main() -> None:
                 for turn in range(arguments.repeats):
                     rates["alone"].append(alone(model, arguments.backend, paths))
                     rates["loop"].append(loop(model, arguments.backend, paths, folder / "loop"))
-                    rates["batch"].append(batch(model, arguments.backend, paths, folder / f"{model.stem}-{size}-{turn}"))
+                    rates["batch"].append(
+                        batch(model, arguments.backend, paths, folder / f"{model.stem}-{size}-{turn}")
+                    )
                 middle = {key: statistics.median(values) for key, values in rates.items()}
                 print(
                     f"{model.stem} {size}² {arguments.backend}: alone {middle['alone']:.2f} images/s; "
@@ -141,7 +172,9 @@ def main() -> None:
                 first = folder / f"many-{count}" / "00000.jpg"
                 for index in range(1, count):
                     first.with_name(f"{index:05d}.jpg").write_bytes(first.read_bytes())
-                print(f"{count} files: peak memory {peak_memory(model, first.parent, folder / f'many-out-{count}'):.0f} MB")
+                print(
+                    f"{count} files: peak memory {peak_memory(model, first.parent, folder / f'many-out-{count}'):.0f} MB"
+                )
 
 
 if __name__ == "__main__":

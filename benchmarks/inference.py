@@ -68,7 +68,15 @@ def compare(name: str, path: Path, sizes: list[int], repeats: int) -> None:
     config = NETWORKS[name]
     network = config.build(3, 3).eval()
     values = Values(channels=3)
-    card = Card(name=name, network="translator", recipe="random", source=values, target=values, multiple=config.multiple, norm="image")
+    card = Card(
+        name=name,
+        network="translator",
+        recipe="random",
+        source=values,
+        target=values,
+        multiple=config.multiple,
+        norm="image",
+    )
     print(f"{name}: exported in {seconds(lambda: export_network(network, card, path)):.0f} s", flush=True)
     opened = sessions(path)
     for size in sizes:
@@ -102,7 +110,9 @@ def start_up(path: Path, repeats: int) -> None:
             inference = min(seconds(lambda s=session: s.run({"image": photograph(256)})) for _ in range(repeats + 1))  # type: ignore[misc]
             command = [sys.executable, "-m", "translate", "batch", str(picture), str(Path(folder, "out.png"))]
             command += ["--model", str(path), "--backend", backend]
-            wall = min(seconds(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(repeats))
+            wall = min(
+                seconds(lambda c=command: subprocess.run(c, check=True, capture_output=True)) for _ in range(repeats)
+            )  # type: ignore[misc]
             print(f"shell to file with {backend}: {wall - inference:.2f} s beyond {inference:.2f} s of inference")
     helping = [sys.executable, "-m", "translate", "--help"]
     print(f"--help: {min(seconds(lambda: subprocess.run(helping, capture_output=True)) for _ in range(repeats)):.2f} s")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from translate.errors import CheckpointError
 from translate.checkpoints import VERSION, load, save
+from translate.errors import CheckpointError
 
 
 def test_round_trip_leaves_no_other_file(tmp_path: Path) -> None:

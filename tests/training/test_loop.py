@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from translate.checkpoints import load
 from translate.cli import main
 from translate.errors import ConfigError, TrainingError
 from translate.recipes.pix2pix import Pix2Pix
 from translate.training import start
-from translate.checkpoints import load
 from translate.training.journal import read
 from translate.training.start import train
 

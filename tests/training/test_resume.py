@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from translate.errors import CheckpointError, ConfigError
 from translate.checkpoints import load
+from translate.errors import CheckpointError, ConfigError
 from translate.training.journal import read
 from translate.training.start import train
 

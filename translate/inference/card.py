@@ -57,8 +57,8 @@ class Card(Spec):
     precision: Precision = "fp32"
     opset: int | None = None
     step: int | None = None  # of training
-    metrics: dict[str, float] = {}  # of the last validation: val/psnr, …
-    parity: dict[str, float] = {}  # largest difference from PyTorch; PSNR of lower precisions in dB
+    metrics: dict[str, float] = Field(default={})  # of the last validation: val/psnr, …
+    parity: dict[str, float] = Field(default={})  # largest difference from PyTorch; PSNR of lower precisions in dB
     licence: str | None = None  # of the training data, where given
     config_hash: str | None = None  # SHA-256 of the resolved config
     package: str = ""  # the version of this program

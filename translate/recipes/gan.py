@@ -5,7 +5,7 @@ penalties and constraint, and in how often the discriminator moves.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -39,7 +39,7 @@ class GANConfig(AdversarialConfig, Kinded):
 
 
 class GAN(Recipe, kind="gan"):
-    Config = GANConfig
+    Config: ClassVar[type[Kinded]] = GANConfig
     batch_type = (Images, Labelled)
 
     def __init__(

@@ -1,7 +1,7 @@
 """Progressive growing: Karras et al. 2018. Both networks start at 4 x 4 pixels, and finer layers are faded in."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch.nn.functional as F
 from pydantic import Field
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from translate.adversarial import GradientPenalty, Objective, Penalty, Wasserstein
 from translate.adversarial.penalties import Drift
 from translate.batches import Images, Labelled
-from translate.config import Clock
+from translate.config import Clock, Kinded
 from translate.errors import ConfigError
 from translate.nn import ProgressiveDiscriminatorConfig, ProgressiveGeneratorConfig
 from translate.nn.progressive import ProgressiveDiscriminator, ProgressiveGenerator
@@ -29,7 +29,7 @@ class PGGANConfig(GANConfig):
 
 
 class PGGAN(GAN, kind="pggan"):
-    Config = PGGANConfig
+    Config: ClassVar[type[Kinded]] = PGGANConfig
 
     def __init__(
         self,
