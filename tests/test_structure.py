@@ -21,9 +21,10 @@ ALLOWED = {
     "evaluation": {"config"},
     "recipes": {"config", "nn", "adversarial"},
     "training": {"config", "nn", "adversarial", "data", "evaluation", "recipes"},
+    "toy": {"config", "nn", "adversarial", "data", "evaluation", "recipes", "training"},
     "inference": {"config", "nn", "data", "recipes"},
     "serving": {"config", "data", "inference"},
-    "cli": {"config", "data", "training", "inference", "serving"},
+    "cli": {"config", "data", "training", "toy", "inference", "serving"},
     "__main__": {"cli"},
     "__init__": set(),
 }

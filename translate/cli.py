@@ -38,6 +38,13 @@ def _parser() -> argparse.ArgumentParser:
     add_sample_arguments(commands.add_parser("sample", help="pictures from a generator: grid, folder, animated walk"))
     add_serve_arguments(commands.add_parser("serve", help="a web page that uses models"))
 
+    toy = commands.add_parser("toy", help="figures for teaching, from small experiments")
+    toy.add_argument("name", choices=["clipping", "divergences", "gradients", "modes"])
+    toy.add_argument("-o", "--output", type=Path, metavar="FILE", help="a .png, .svg or .pdf (NAME.png)")
+    toy.add_argument("--steps", type=_count, metavar="N", help="of training (default: the figure's own)")
+    toy.add_argument("--seed", type=_seed, metavar="N", help="of what is trained (0)")
+    toy.set_defaults(command=_toy)
+
     report = commands.add_parser("report", help="write a run's report.html again")
     report.add_argument("run", type=Path, metavar="RUN")
     report.set_defaults(command=_report)
@@ -225,6 +232,13 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     settings = {key: value for key, value in vars(arguments).items() if key not in ("command", "model")}
     serve(Options(models=tuple(arguments.model), **settings))
+    return 0
+
+
+def _toy(arguments: argparse.Namespace) -> int:
+    from translate.toy import write
+
+    print(write(arguments.name, arguments.output, steps=arguments.steps, seed=arguments.seed))
     return 0
 
 
