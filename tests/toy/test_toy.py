@@ -47,7 +47,7 @@ def test_the_saturating_gradient_vanishes_and_no_remedy_lets_it() -> None:
     found = {name: gradients.slopes(config, 250, 0) for name, (_, config) in gradients.CASES.items()}
     assert all(len(values) == 26 for values in found.values())
     assert found["saturating"][-1] < 1e-4 < 1e-2 < found["saturating"][:5].max()
-    assert all(values[-1] > 1e-2 for name, values in found.items() if name != "saturating")
+    assert all(values[-1] > 5e-3 for name, values in found.items() if name != "saturating")
     assert found["non-saturating"][-1] > 1
     assert found["Wasserstein + penalty"][-1] == pytest.approx(1, abs=0.2)  # the slope that the penalty asks for
 

@@ -4,7 +4,7 @@ In an ONNX file it is the metadata property `translate`; in a checkpoint it is b
 
 | input   | type    | shape        |                                                                            |
 | image   | float32 | [N, C, H, W] | in `source.range`; H and W multiples of `multiple`                          |
-| latent  | float32 | [N, Z]       | instead of `image`, in a network that generates from noise: of `prior`       |
+| latent  | float32 | [N, Z]       | instead of `image`, in a network that generates from noise: of `prior`      |
 | label   | int64   | [N]          | the class, where `labels` are given: an index into them                     |
 | seed    | int64   | [N]          | where `noise` is on: 0 ≤ seed < 2³¹, one a picture; its noise follows from it|
 

@@ -20,6 +20,8 @@ from translate.toy.game import train
 
 STEPS, BATCH, OFTEN = 600, 256, 10
 SIGMA, LOWEST, HIGHEST = 0.1, 1e-10, 1e3
+AUTOENCODER = AutoencoderConfig(width=64, layers=2)
+MLP = MLPDiscriminatorConfig(width=64, layers=2, activation="leaky_relu")
 _RISING = tuple(Member(capacity=1 / part) for part in (64, 8, 1))
 CASES = {
     "saturating": (RED, AdversarialConfig(objective=Minimax())),
@@ -34,8 +36,7 @@ CASES = {
 
 def slopes(config: AdversarialConfig, steps: int, seed: int) -> NDArray[np.float64]:
     """|∂L/∂θ| of the generator's loss before the discriminator's update 0, 10, 20, …, `steps`."""
-    autoencoder, mlp = AutoencoderConfig(width=64, layers=2), MLPDiscriminatorConfig(layers=2, activation="leaky_relu")
-    judge = autoencoder if config.objective.kind == "energy" else mlp.model_copy(update={"width": 64})
+    judge = AUTOENCODER if config.objective.kind == "energy" else MLP
 
     def near(place: Tensor | float, count: int = BATCH) -> Tensor:
         return place + SIGMA * torch.randn(count, 1, 1, 1)
