@@ -59,7 +59,9 @@ def test_the_package_stays_readable() -> None:
     assert [str(path) for path, length in lengths.items() if length > 330] == []
 
 
-@pytest.mark.parametrize("command", [["train", "--help"], ["--version"], ["data", "check", "--help"], ["toy", "--help"]])
+@pytest.mark.parametrize(
+    "command", [["train", "--help"], ["--version"], ["data", "check", "--help"], ["toy", "--help"]]
+)
 def test_help_imports_nothing_heavy(command: list[str]) -> None:
     code = (
         "import sys\nfrom translate.cli import main\n"
