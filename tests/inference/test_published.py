@@ -93,7 +93,6 @@ def expected(network: nn.Module, data: dict[str, Tensor], statistics: str) -> Te
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_parity_through_onnx_runtime(name: str, tmp_path: Path) -> None:
-    pytest.importorskip("translate.inference.export", exc_type=ImportError)
     import onnxruntime
 
     weights, data = golden(name)

@@ -6,6 +6,7 @@ import signal
 import socket
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,7 +61,9 @@ class Running(NamedTuple):
 def serve(options: Options) -> None:
     """Until Ctrl-C or SIGTERM. Raises TranslateError where a model, an option or the port cannot be used."""
     try:
-        with running(options) as (url, service):
+        # Decoders silence warnings for a moment, each thread for all: what one restores must not wake up another's.
+        with warnings.catch_warnings(), running(options) as (url, service):
+            warnings.simplefilter("ignore")
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             print(f"{', '.join(service.models)}: {url} (Ctrl-C stops)", flush=True)
             if options.auth is None and options.host not in ("127.0.0.1", "localhost", "::1"):
