@@ -28,6 +28,7 @@ def page(chromium: Browser, server: Running, request: pytest.FixtureRequest) -> 
     """Opened. Afterwards: it asked nobody but the server for anything, and its scripts complained about nothing."""
     page = chromium.new_page(**getattr(request, "param", {}))
     page.set_default_timeout(20_000)
+    expect.set_options(timeout=20_000)  # five seconds are short where other tests share the machine
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
