@@ -1,9 +1,11 @@
 """The page in headless Chromium. Without /usr/bin/chromium (apt install chromium) these tests fail."""
 
 import io
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,6 +157,29 @@ def test_a_broken_file_is_named_and_the_page_lives(page: Page, photo: Path, tmp_
     page.locator("#picture").get_by_label("Remove Image").click()
     upload(page, photo)
     expect(page.locator("#result img")).to_have_count(2)
+
+
+def test_a_picture_that_comes_while_another_is_at_work_is_not_lost(
+    page: Page, server: Running, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, variants = threading.Event(), threading.Event(), server.service.variants
+
+    def slow(*arguments: Any) -> Any:
+        begun.set()
+        assert go_on.wait(20)
+        return variants(*arguments)
+
+    monkeypatch.setattr(server.service, "variants", slow)
+    Image.new("RGB", (64, 64), (200, 10, 10)).save(tmp_path / "second.png")
+    upload(page, photo)
+    assert begun.wait(20)
+    page.locator("#picture").get_by_label("Remove Image").click()
+    upload(page, tmp_path / "second.png")
+    expect(page.locator("#picture img")).to_be_visible()
+    page.wait_for_timeout(500)
+    go_on.set()
+    page.wait_for_timeout(3000)
+    assert {tuple(np.asarray(image)[0, 0]) for image in before_and_after(page)} == {(200, 10, 10), (55, 245, 245)}
 
 
 def test_an_example_is_one_click_away(page: Page) -> None:

@@ -126,7 +126,17 @@ def _translation(
         return [(source, results[chosen.index].preview), results[chosen.index].file]
 
     inputs, outputs = [model, picture, pad, count, seed], [slider, download, gallery, spread, shown]
-    gr.on([button.click, picture.change], show, inputs, outputs, js=_CHOOSE, show_progress_on=[slider], **ours)
+    # Gradio would drop, for the sake of the button, a picture that comes while another is at work.
+    gr.on(
+        [button.click, picture.change],
+        show,
+        inputs,
+        outputs,
+        js=_CHOOSE,
+        show_progress_on=[slider],
+        trigger_mode="always_last",
+        **ours,
+    )
     gallery.select(select, shown, [slider, download], queue=False, show_progress="hidden", api_visibility="private")
 
     def updates(model: Model) -> list[Any]:
