@@ -17,14 +17,16 @@ ALLOWED = {
     "config": set(),
     "nn": {"config"},
     "adversarial": {"config"},
-    "data": {"config"},
-    "evaluation": {"config"},
+    "detector": {"config"},
+    "data": {"config", "detector"},
+    "evaluation": {"config", "detector", "data", "inference"},
     "recipes": {"config", "nn", "adversarial"},
     "training": {"config", "nn", "adversarial", "data", "evaluation", "recipes"},
     "toy": {"config", "nn", "adversarial", "data", "evaluation", "recipes", "training"},
     "inference": {"config", "nn", "data", "recipes"},
     "serving": {"config", "data", "inference"},
-    "cli": {"config", "data", "training", "toy", "inference", "serving"},
+    "study": {"config", "nn", "adversarial", "detector", "data", "evaluation", "recipes", "training", "inference"},
+    "cli": {"config", "data", "detector", "evaluation", "training", "toy", "inference", "serving", "study"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -55,7 +57,7 @@ def test_imports_point_one_way(path: Path) -> None:
 
 def test_the_package_stays_readable() -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
-    assert sum(lengths.values()) < 16_000
+    assert sum(lengths.values()) < 20_000
     assert [str(path) for path, length in lengths.items() if length > 330] == []
 
 

@@ -29,6 +29,18 @@ class Unpaired(NamedTuple):
     b: "Tensor"  # another scene
 
 
+class Adaptation(NamedTuple):
+    source: "Tensor"  # of the labelled domain, as a simulation
+    label: "Tensor"  # of `source`: int64 [N], the class; or float32 [N, K], K numbers to be estimated
+    target: "Tensor"  # of the domain without labels, as real data
+
+
+class Conditioned(NamedTuple):
+    image: "Tensor"
+    label: "Tensor"  # int64 [N], the class
+    condition: "Tensor"  # float32 [N, K]: numbers that belong to the image, as its energy, of order 1
+
+
 class DiscriminatorOutput(NamedTuple):
     logits: "Tensor"  # [N, ...]: how real
     features: "Tensor | None" = None  # [N, D], for terms that compare samples of a batch

@@ -1,0 +1,1 @@
+"""Detector images: showers in memory, in files and simulated."""
