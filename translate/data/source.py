@@ -12,7 +12,7 @@ from PIL import ImageColor
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from torch import Tensor
 
-from translate.batches import Images, Labelled, Paired, Unpaired
+from translate.batches import Adaptation, Conditioned, Images, Labelled, Paired, Unpaired
 from translate.config.spec import Kinded
 from translate.data.augment import Augment, probe, validate
 from translate.data.channels import Pixels
@@ -23,7 +23,9 @@ from translate.errors import ConfigError
 if TYPE_CHECKING:
     from PIL import Image
 
-Batch = Images | Labelled | Paired | Unpaired
+    from translate.data.adaptation import Domains
+
+Batch = Images | Labelled | Paired | Unpaired | Adaptation | Conditioned
 
 
 def _colour(value: Any) -> Any:
@@ -221,6 +223,10 @@ class Source(ABC):
     def picture(self, columns: Mapping[str, Sequence[Tensor]]) -> "Image.Image | None":
         """Samples by title in one picture, for data that a grid of images would not show; None: a grid."""
         return None
+
+    def domains(self) -> "Domains":
+        """Both domains whole, with the labels of the target, for a study. Raises ConfigError where there are none."""
+        raise ConfigError(f"data.kind: {self.config.kind} has no labelled source and target; use digits or detector")
 
 
 def size_of(config: SourceConfig) -> tuple[int, int] | None:
