@@ -13,11 +13,13 @@ from translate.nn.dcgan import DCGANDiscriminatorConfig, DCGANGeneratorConfig
 from translate.nn.mlp import MLPDiscriminatorConfig, MLPGeneratorConfig
 from translate.nn.patchgan import PatchGANConfig, PixelGANConfig
 from translate.nn.progressive import ProgressiveDiscriminatorConfig, ProgressiveGeneratorConfig
+from translate.nn.refiner import RefinerConfig
 from translate.nn.residual import ResidualDiscriminatorConfig, ResidualGeneratorConfig
 from translate.nn.resnet import ResNetConfig
+from translate.nn.showers import CriticConfig, ShowerGeneratorConfig
 from translate.nn.unet import UNetConfig
 
-Generator = Annotated[UNetConfig | ResNetConfig, Field(discriminator="kind")]
+Generator = Annotated[UNetConfig | ResNetConfig | RefinerConfig, Field(discriminator="kind")]
 Discriminator = Annotated[PatchGANConfig | PixelGANConfig, Field(discriminator="kind")]
 LatentGenerator = Annotated[
     DCGANGeneratorConfig | ResidualGeneratorConfig | ProgressiveGeneratorConfig | MLPGeneratorConfig,
@@ -34,6 +36,7 @@ ImageDiscriminator = Annotated[
 
 __all__ = [
     "AutoencoderConfig",
+    "CriticConfig",
     "DCGANDiscriminatorConfig",
     "DCGANGeneratorConfig",
     "Discriminator",
@@ -46,8 +49,10 @@ __all__ = [
     "PixelGANConfig",
     "ProgressiveDiscriminatorConfig",
     "ProgressiveGeneratorConfig",
+    "RefinerConfig",
     "ResNetConfig",
     "ResidualDiscriminatorConfig",
     "ResidualGeneratorConfig",
+    "ShowerGeneratorConfig",
     "UNetConfig",
 ]

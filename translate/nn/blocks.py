@@ -13,6 +13,7 @@ Three things set them apart from `torch.nn`:
 Shapes: N images, C channels, H x W pixels.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 NormKind = Literal["instance", "batch", "group", "none"]
 Upsampling = Literal["transposed", "resize"]
+OutputKind = Literal["tanh", "linear", "relu"]
 
 
 class Conv2d(nn.Conv2d):
@@ -184,11 +186,45 @@ def _cube(x: Tensor | int, prime: int) -> Tensor | int:
     return x * x % prime * x % prime
 
 
+class Noise(Dropout):
+    """`maps` maps of normal numbers as large as an image, [N, C, H, W] → [N, maps, H, W]: on, off and seeded as dropout
+    is. Off, they are 0; seeded, they are of Box & Muller 1958."""
+
+    at_test = True
+
+    def __init__(self, maps: int) -> None:
+        super().__init__()
+        self.maps = maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = torch.Size([x.shape[0], self.maps, *x.shape[2:]])
+        if self.seed is None:
+            return (torch.randn if self.training or self.at_test else torch.zeros)(shape, device=x.device)
+        hashed = _hash(self.seed, self.layer, torch.Size([shape[0], 2 * self.maps, *shape[2:]]))
+        radius, turn = ((hashed.float() + 0.5) / _PRIMES[1]).chunk(2, 1)
+        return (-2 * radius.log()).sqrt() * (2 * math.pi * turn).cos()
+
+
 class Tanh(nn.Module):
     """To [−1, 1] in float32, whatever the precision before it: 8 bits of bf16 would be too coarse for a picture."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.tanh(x.float())
+
+
+class Unbounded(nn.Module):
+    """Any number, or any but negative ones, in float32: for images that are not pictures."""
+
+    def __init__(self, positive: bool) -> None:
+        super().__init__()
+        self.positive = positive
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x.float()) if self.positive else x.float()
+
+
+def output(kind: OutputKind) -> nn.Module:
+    return Tanh() if kind == "tanh" else Unbounded(kind == "relu")
 
 
 def norm(kind: NormKind, channels: int) -> nn.Module:

@@ -6,13 +6,14 @@ from pydantic import Field
 from torch import nn
 
 from translate.config.spec import Spec
-from translate.nn.blocks import BatchNorm, Dropout, NormKind, Upsampling, initialise
+from translate.nn.blocks import BatchNorm, Dropout, NormKind, OutputKind, Upsampling, initialise
 
 
 class GeneratorConfig(Spec):
     norm: NormKind = "batch"
     dropout: float = Field(default=0.5, ge=0, lt=1)
     upsampling: Upsampling = "transposed"
+    output: OutputKind = "tanh"  # linear, relu: for images whose values have no limits
     # At test time the published implementation leaves dropout on and translates one picture at a time in training mode.
     dropout_at_test: bool = True
     batch_norm_at_test: Literal["image", "running"] = "image"

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from translate.nn.blocks import Conv2d, Dropout, NormKind, Tanh, needs_bias, norm, upsample
+from translate.nn.blocks import Conv2d, Dropout, NormKind, needs_bias, norm, output, upsample
 from translate.nn.generator import GeneratorConfig
 
 
@@ -46,7 +46,7 @@ class ResNet(nn.Module):
         layers += [ResNetBlock(config, 4 * w) for _ in range(config.blocks)]
         for c in (4 * w, 2 * w):
             layers += [upsample(config.upsampling, c, c // 2, 3, bias), norm(config.norm, c // 2), nn.ReLU()]
-        layers += [nn.ReflectionPad2d(3), Conv2d(w, channels_out, 7), Tanh()]
+        layers += [nn.ReflectionPad2d(3), Conv2d(w, channels_out, 7), output(config.output)]
         self.model = nn.Sequential(*layers)
         config.finish(self)
 

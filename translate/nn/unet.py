@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from translate.errors import ConfigError
-from translate.nn.blocks import Conv2d, Dropout, NormKind, Tanh, needs_bias, norm, upsample
+from translate.nn.blocks import Conv2d, Dropout, NormKind, needs_bias, norm, output, upsample
 from translate.nn.generator import GeneratorConfig
 
 
@@ -59,7 +59,7 @@ class UNet(nn.Module):
 class UNetBlock(nn.Module):
     """Down, what is inside, up; and beside it the skip: [N, C, H, W] → [N, 2C, H, W], in the order [skip, up].
 
-    Given `channels_out` it is the outermost block: no skip, ends in tanh.
+    Given `channels_out` it is the outermost block: no skip, ends in `config.output`.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class UNetBlock(nn.Module):
                 inside,
                 nn.ReLU(),
                 upsample(config.upsampling, below, channels_out, 4, bias=True),
-                Tanh(),
+                output(config.output),
             )
             return
         down = [nn.LeakyReLU(0.2), Conv2d(outer, inner, 4, 2, 1, bias=bias)]

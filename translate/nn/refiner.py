@@ -1,0 +1,90 @@
+"""The refiner, which changes a simulated image a little and never its size: Shrivastava et al. 2017, sec. 2 and 3.
+
+Shapes: N images, C channels (layers of a detector), H x W pixels.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from translate.config.spec import Spec
+from translate.errors import ConfigError
+from translate.nn.blocks import Conv2d, Noise
+
+
+class RefinerConfig(Spec):
+    """R(x) = ReLU(x + g(x)), g residual blocks of full size.
+
+    `compress: t` takes the sum, and g its input, in y = ±log(1 + |x|/t), so that cells of all magnitudes are changed by
+    the same share; x itself stays in the units of the data. `noise` gives g maps of random numbers, without which it
+    cannot make an image noisier.
+    """
+
+    kind: Literal["refiner"] = "refiner"
+    width: int = Field(default=64, ge=1)
+    blocks: int = Field(default=4, ge=0)
+    kernel: Literal[1, 3, 5, 7] = 3
+    positive: bool = True  # no output below 0; false for signed data, which then have no ReLU
+    compress: float | None = Field(default=None, gt=0)
+    noise: int = Field(default=0, ge=0)
+
+    @property
+    def multiple(self) -> int:
+        return 1
+
+    def build(self, channels_in: int, channels_out: int) -> "Refiner":
+        if channels_in != channels_out:
+            raise ConfigError(
+                f"recipe.generator: a refiner changes an image of {channels_in} channels into one of as many, not of "
+                f"{channels_out}: choose resnet or unet"
+            )
+        return Refiner(self, channels_in)
+
+
+class Refiner(nn.Module):
+    """[N, C, H, W] → the same shape and units, float32; nearly the identity when it is new."""
+
+    def __init__(self, config: RefinerConfig, channels: int) -> None:
+        super().__init__()
+        self.config = config
+        w, padding = config.width, config.kernel // 2
+        self.noise = Noise(config.noise) if config.noise else None
+        self.first = nn.Sequential(
+            Conv2d(channels + config.noise, w, config.kernel, padding=padding), nn.LeakyReLU(0.2)
+        )
+        self.blocks = nn.Sequential(*(RefinerBlock(w, config.kernel) for _ in range(config.blocks)))
+        self.last = Conv2d(w, channels, 1)
+        nn.init.normal_(self.last.weight, 0.0, 1e-3)
+        assert self.last.bias is not None
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = compressed(x, self.config.compress)
+        seen = y if self.noise is None else torch.cat([y, self.noise(y)], 1)
+        y = y + self.last(self.blocks(self.first(seen))).float()
+        return expanded(F.relu(y) if self.config.positive else y, self.config.compress)
+
+
+class RefinerBlock(nn.Module):
+    """x + F(x), [N, C, H, W] → the same."""
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = (Conv2d(channels, channels, kernel, padding=kernel // 2) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = F.leaky_relu(x + self.conv2(F.leaky_relu(self.conv1(x), 0.2)), 0.2)
+        return out
+
+
+def compressed(x: Tensor, threshold: float | None) -> Tensor:
+    """±log(1 + |x|/threshold), in float32; x itself without a threshold."""
+    return x.float() if threshold is None else x.sign() * (x.float().abs() / threshold).log1p()
+
+
+def expanded(y: Tensor, threshold: float | None) -> Tensor:
+    """Undoes `compressed`."""
+    return y if threshold is None else y.sign() * threshold * y.abs().expm1()

@@ -1,0 +1,99 @@
+"""Networks for showers: a generator and a critic that are told what a shower is to be, its energy and particle type.
+
+After the networks of Erdmann et al. 2018 (arXiv 1807.01954) and 2018b (arXiv 1802.03325) for WGAN-GP. Shapes: N
+showers, Z numbers of noise, K numbers that are told, C layers, H x W cells.
+"""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from translate.batches import DiscriminatorOutput
+from translate.config.spec import Spec
+from translate.errors import ConfigError
+from translate.nn.blocks import BatchNorm, Conv2d
+from translate.nn.refiner import compressed, expanded
+from translate.nn.residual import double
+
+Size = tuple[int, int]  # H, W
+
+
+class ShowerGeneratorConfig(Spec):
+    """`compress`: see `RefinerConfig`; the last layer then makes logarithms of energies."""
+
+    latent: int = Field(default=64, ge=1)
+    width: int = Field(default=128, ge=1)  # channels of the coarsest maps; half as many at full size
+    compress: float | None = Field(default=None, gt=0)
+
+    def build(self, channels: int, size: Size, conditions: int, classes: int) -> "ShowerGenerator":
+        return ShowerGenerator(self, channels, size, conditions, classes)
+
+
+class ShowerGenerator(nn.Module):
+    """z and condition side by side [N, Z + K], label [N] → energies [N, C, H, W], not negative, float32."""
+
+    def __init__(self, config: ShowerGeneratorConfig, channels: int, size: Size, conditions: int, classes: int) -> None:
+        super().__init__()
+        self.config, self.size, self.classes = config, size, classes
+        w = config.width
+        self.coarse = tuple(math.ceil(side / 4) for side in size)
+        self.start = nn.Linear(config.latent + conditions + classes, w * math.prod(self.coarse))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(Conv2d(a, b, 3, padding=1, bias=False), BatchNorm(b), nn.ReLU())
+            for a, b in ((w, w), (w, w // 2), (w // 2, w // 2))
+        )
+        self.last = Conv2d(w // 2, channels, 3, padding=1)
+        assert self.last.bias is not None
+        nn.init.constant_(self.last.bias, 0.1)  # a ReLU that is 0 everywhere learns nothing
+
+    def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
+        x = latent if label is None else torch.cat([latent, F.one_hot(label, self.classes).to(latent.dtype)], 1)
+        x = F.relu(self.start(x)).unflatten(1, (-1, *self.coarse))
+        for level, block in enumerate(self.blocks):
+            x = block(double(x) if level < 2 else x)
+        height, width = self.size
+        return expanded(F.relu(self.last(x)[:, :, :height, :width].float()), self.config.compress)
+
+
+class CriticConfig(Spec):
+    """Judges whole showers: five convolutions without norm, the third and fifth halving the side, and two full layers.
+
+    The last one also sees the sum of each layer and what it is told, as CaloGAN's (Paganini et al. 2018, sec. III).
+    """
+
+    kind: Literal["shower"] = "shower"
+    width: int = Field(default=64, ge=1)
+
+    def build(self, channels: int, size: Size | None, compress: float | None = None, told: int = 0) -> "Critic":
+        if size is None:
+            raise ConfigError("recipe.discriminator: a shower critic needs images of one size: set data.crop")
+        return Critic(self, channels, size, compress, told)
+
+
+class Critic(nn.Module):
+    """Showers [N, C, H, W], compressed, and what is told of them [N, K] → logits [N, 1], float32."""
+
+    def __init__(self, config: CriticConfig, channels: int, size: Size, compress: float | None, told: int) -> None:
+        super().__init__()
+        self.compress, w = compress, config.width
+        layers: list[nn.Module] = []
+        before = channels + told
+        for width, stride in ((w, 1), (2 * w, 1), (2 * w, 2), (4 * w, 1), (4 * w, 2)):
+            layers += [Conv2d(before, width, 3, stride, 1), nn.LeakyReLU(0.2)]
+            before = width
+        self.trunk = nn.Sequential(*layers, nn.Flatten())
+        self.features = nn.Linear(4 * w * math.prod(math.ceil(side / 4) for side in size), 2 * w)
+        self.logit = nn.Sequential(nn.Linear(2 * w + channels + told, 2 * w), nn.LeakyReLU(0.2), nn.Linear(2 * w, 1))
+
+    def forward(self, showers: Tensor, told: Tensor | None = None) -> DiscriminatorOutput:
+        sums = compressed(expanded(showers, self.compress).sum((2, 3)), self.compress)  # [N, C]
+        beside = [sums]
+        if told is not None:
+            beside.append(told)
+            showers = torch.cat([showers, told[:, :, None, None].expand(-1, -1, *showers.shape[2:])], 1)
+        features = F.leaky_relu(self.features(self.trunk(showers).float()), 0.2)
+        return DiscriminatorOutput(self.logit(torch.cat([features, *beside], 1)), features)

@@ -1,0 +1,130 @@
+"""The refiner: simulated images made to look like data, changed so little that what is known of them stays true.
+
+SimGAN (Shrivastava et al. 2017) with the Wasserstein critic of Erdmann et al. 2018 (arXiv 1802.03325).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from translate.adversarial import AdversarialConfig, GradientPenalty, Objective, Penalty, Wasserstein, adversary
+from translate.batches import Unpaired
+from translate.config import Clock, Kinded, Scheduled, Spec, at
+from translate.config.clock import peak
+from translate.nn import CriticConfig, PatchGANConfig, RefinerConfig
+from translate.nn.patchgan import PixelGANConfig
+from translate.nn.precision import full_precision
+from translate.nn.refiner import compressed
+from translate.recipes.base import Comparison, Recipe, Turn, l1
+
+
+class Weights(Spec):
+    adversarial: Scheduled = 1.0
+    l1: Scheduled = 1.0  # of |R(x) − x|, in the units of the critic's input
+    energy: Scheduled = 0.0  # of the sum over an image being kept; leave it at 0 where data have another gain
+    centroid: Scheduled = 0.0  # of its centre being kept, in cells²
+
+
+class RefinerRecipeConfig(AdversarialConfig, Kinded):
+    kind: Literal["refiner"] = "refiner"
+    generator: RefinerConfig = RefinerConfig()
+    discriminator: Annotated[PatchGANConfig | PixelGANConfig | CriticConfig, Field(discriminator="kind")] = (
+        PatchGANConfig(norm="none")
+    )
+    objective: Objective = Wasserstein()
+    penalties: tuple[Penalty, ...] = (GradientPenalty(),)
+    discriminator_updates: int = Field(default=5, ge=1)  # each on a batch of its own, for one of the refiner
+    weights: Weights = Weights()
+    pool_size: int = Field(default=50, ge=0)  # refined images kept: half of what the critic sees is of earlier refiners
+
+
+class Refiner(Recipe, kind="refiner"):
+    Config = RefinerRecipeConfig
+    batch_type = Unpaired
+
+    def __init__(
+        self,
+        config: RefinerRecipeConfig,
+        channels: Mapping[str, int],
+        size: tuple[int, int] | None = None,
+        classes: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(config, channels, size, classes)
+        self.weights, self.compress = config.weights, config.generator.compress
+        self.draws = config.discriminator_updates
+        self.refiner = config.generator.build(channels["a"], channels["b"])
+
+        def critic(spec: PatchGANConfig | PixelGANConfig | CriticConfig) -> nn.Module:
+            if isinstance(spec, CriticConfig):
+                return spec.build(channels["b"], size, self.compress)
+            return spec.build(channels["b"])
+
+        self.adversary = adversary(config, config.discriminator, critic, full_precision)
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        return {"refiner": [self.refiner], "discriminator": [self.adversary.discriminator]}
+
+    def step(self, draw: Callable[[], Unpaired], clock: Clock) -> Iterator[Turn]:
+        """Shrivastava et al. 2017, algorithm 1, with the critic first. It sees compressed images."""
+        for _ in range(self.draws):
+            simulated, data = draw()  # [N, C, H, W] each
+            with torch.no_grad():
+                refined = self.refiner(simulated)
+            yield Turn("discriminator", self.adversary.discriminator_losses(self.seen(data), self.seen(refined), clock))
+            self.adversary.enforce()
+        refined = self.refiner(simulated)
+        yield Turn("refiner", self.refiner_losses(simulated, refined, clock))
+
+    def refiner_losses(self, simulated: Tensor, refined: Tensor, clock: Clock) -> dict[str, Tensor]:
+        weights, before, after = self.weights, self.seen(simulated), self.seen(refined)
+        losses = {"adversarial": at(weights.adversarial, clock) * self.adversary.generator_loss(after, clock)}
+        if peak(weights.l1) > 0:
+            losses["l1"] = at(weights.l1, clock) * l1(after, before)
+        if peak(weights.energy) > 0:
+            losses["energy"] = at(weights.energy, clock) * energy_change(simulated, refined)
+        if peak(weights.centroid) > 0:
+            losses["centroid"] = at(weights.centroid, clock) * centroid_change(simulated, refined)
+        return losses
+
+    def seen(self, images: Tensor) -> Tensor:
+        return compressed(images, self.compress)
+
+    def deployed(self) -> dict[str, nn.Module]:
+        return {"refiner": self.refiner}
+
+    def sides(self) -> dict[str, tuple[str, str]]:
+        return {"refiner": ("a", "b")}
+
+    def preview(self, networks: Mapping[str, nn.Module], batch: Unpaired) -> dict[str, Tensor]:
+        refined = networks["refiner"](batch.a)
+        return {"simulation": batch.a, "refined": refined, "change": refined - batch.a, "data": batch.b}
+
+    def compare(self, networks: Mapping[str, nn.Module], batch: Unpaired) -> dict[str, Comparison]:
+        return {"refiner": Comparison(batch.a, networks["refiner"](batch.a), batch.b)}
+
+
+def energy_change(before: Tensor, after: Tensor) -> Tensor:
+    """Mean square of the change of Σx over an image, in units of the batch's mean Σ|x|."""
+    change = (after - before).flatten(1).sum(1)
+    return (change / before.abs().flatten(1).sum(1).mean().clamp_min(1e-12)).square().mean()
+
+
+def centroid_change(before: Tensor, after: Tensor) -> Tensor:
+    """Mean squared distance between the centres of |x|, over layers, rows and columns, in cells²."""
+    return (centroid(after) - centroid(before)).square().sum(1).mean()
+
+
+def centroid(images: Tensor) -> Tensor:
+    """[N, C, H, W] → [N, 3]: layer, row and column; 0 for an empty image."""
+    weight = images.abs()
+    total = weight.flatten(1).sum(1)
+    places = [
+        (weight.sum([d for d in (1, 2, 3) if d != axis]) * torch.arange(images.shape[axis], device=images.device)).sum(
+            1
+        )
+        for axis in (1, 2, 3)
+    ]
+    return torch.stack(places, 1) / total.clamp_min(1e-12)[:, None]
