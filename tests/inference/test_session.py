@@ -296,7 +296,7 @@ def test_precision_that_cannot_be_had(model: Path, pair: Pair, tmp_path: Path, m
         def get_property(self, device: str, name: str) -> list[str]:
             return ["FP32", "INT8"]
 
-    monkeypatch.setattr(openvino, "Core", Old)
+    monkeypatch.setattr(openvino_session, "core", Old)
     for precision in ("bf16", "fp16"):
         with pytest.raises(ModelError, match=f"this CPU has no {precision} .*FP32, INT8"):
             opened(model, "openvino", precision=precision)
@@ -553,6 +553,29 @@ def test_nothing_heavy_nothing_printed_nobody_told(model: Path, tmp_path: Path) 
     result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HOME": str(tmp_path)})
     assert (result.stderr, result.stdout) == ("", "set() set()\n")
     assert list(tmp_path.iterdir()) == []
+
+
+ELSEWHERE = """
+import gc, signal, subprocess, sys, threading
+from pathlib import Path
+from translate.inference.session import open_session
+sessions = [open_session(Path(sys.argv[1]), backend="openvino")]
+def drop():
+    sessions.clear()
+    gc.collect()
+thread = threading.Thread(target=drop)
+thread.start()
+thread.join()
+signal.signal(signal.SIGCHLD, lambda *_: None)  # as torch's DataLoader does
+subprocess.run([sys.executable, "-c", ""], check=True)
+print("alive")
+"""
+
+
+def test_a_session_that_another_thread_drops_leaves_signals_alone(model: Path) -> None:
+    """OpenVINO's CPU plugin gives its thread a stack for signals, and frees it with the last core, wherever that is."""
+    result = subprocess.run([sys.executable, "-c", ELSEWHERE, str(model)], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "alive\n")
 
 
 SIZES = """

@@ -16,7 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from translate import __version__, checkpoints
-from translate.config import Run
+from translate.config import Clock, Run
 from translate.config.run import by_kind
 from translate.config.spec import explain
 from translate.data.source import SourceConfig, size_of
@@ -161,6 +161,8 @@ def _trained(path: Path, state: Mapping[str, Any]) -> dict[str, Deployed]:
     run = _run(path, state)
     recipe = _recipe(path, run, state)
     places = {id(module): f"{name}." for name, module in recipe.named_modules()}
+    clock = state["clock"]
+    recipe.stand(Clock(clock["step"], clock["images"], clock["total"]))
     result = {}
     for name, network in recipe.deployed().items():
         average = state["average"].get(name)

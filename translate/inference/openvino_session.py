@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ class OpenVINOSession(OnnxSession):
 
     def __init__(self, path: Path, precision: Arithmetic, threads: int, lanes: int) -> None:
         openvino = import_openvino()
-        self._core = openvino.Core()
+        self._core = core()
         self._reader = openvino.frontend.FrontEndManager().load_by_framework("onnx")  # read_model tries all formats
         self._settings: dict[str, Any] = {
             "NUM_STREAMS": lanes,
@@ -31,10 +32,6 @@ class OpenVINOSession(OnnxSession):
             if precision.upper() not in able:
                 raise ModelError(f"precision: this CPU has no {precision} for openvino; it has {', '.join(able)}")
             self._settings["INFERENCE_PRECISION_HINT"] = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}[precision]
-        # What it keeps for each size of picture, 5000 entries by default: 1 to 2 MB for every new size. No version must
-        # know this setting.
-        with contextlib.suppress(RuntimeError):
-            self._core.set_property("CPU", {"CPU_RUNTIME_CACHE_CAPACITY": 256})
         super().__init__(path)
 
     def _compile(self, path: Path) -> tuple[Network, str | None]:
@@ -60,6 +57,19 @@ class PooledNetwork:
         outputs = [results[output] for output in self._compiled.outputs]
         self._idle.append(request)
         return outputs
+
+
+@cache
+def core() -> Any:
+    """The `openvino.Core` of this process, never let go: its CPU plugin gives the thread that makes it a stack for
+    signals, and frees that stack in whatever thread drops the last core. The next signal would end the process.
+    """
+    made = import_openvino().Core()
+    # What it keeps for each size of picture, 5000 entries by default: 1 to 2 MB for every new size. No version must
+    # know this setting.
+    with contextlib.suppress(RuntimeError):
+        made.set_property("CPU", {"CPU_RUNTIME_CACHE_CAPACITY": 256})
+    return made
 
 
 def import_openvino() -> Any:

@@ -71,6 +71,9 @@ class Recipe(nn.Module, ABC):
     def deployed(self) -> dict[str, nn.Module]:
         """What is averaged, evaluated, exported and served: name → network."""
 
+    def stand(self, clock: Clock) -> None:
+        """Gives the networks the form that they have at `clock`, where the method changes it as it goes on."""
+
     @abstractmethod
     def sides(self) -> Mapping[str, tuple[str | None, str]]:
         """The fields of the batch that a deployed network takes (None: noise) and imitates: name → (source, target)."""
@@ -86,6 +89,10 @@ class Recipe(nn.Module, ABC):
     @abstractmethod
     def preview(self, networks: Mapping[str, nn.Module], batch: Any) -> dict[str, Tensor]:
         """Columns of a sample grid: title → images [N, C, H, W]. `networks`: as from `deployed`."""
+
+    def measure(self, networks: Mapping[str, nn.Module], batch: Any) -> dict[str, Tensor]:
+        """Of a held-out batch, by name, one number an example [N]: `accuracy`, `loss`; of methods that have a truth."""
+        return {}
 
     def compare(self, networks: Mapping[str, nn.Module], batch: Any) -> dict[str, Comparison]:
         """Outputs beside the truth, for a batch of true pairs; empty where a method has none."""

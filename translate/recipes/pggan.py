@@ -47,8 +47,8 @@ class PGGAN(GAN, kind="pggan"):
 
     def step(self, draw: Callable[[], Images | Labelled], clock: Clock) -> Iterator[Turn]:
         """Where the schedule stands sets the resolution, then as usual; a batch may be several updates' worth."""
+        self.stand(clock)
         stage, alpha = self.resolution(clock)
-        self.set(stage, alpha)
         images, labels = with_label(draw())  # [N, C, H, W], [N]
         images = faded(images, 4 << stage, alpha)
         size = self.batch_sizes[min(stage, len(self.batch_sizes) - 1)] if self.batch_sizes else len(images)
@@ -69,7 +69,8 @@ class PGGAN(GAN, kind="pggan"):
         stage = int(phase + 1) // 2
         return stage, min(phase - (2 * stage - 1), 1.0) if stage else 1.0
 
-    def set(self, stage: int, alpha: float) -> None:
+    def stand(self, clock: Clock) -> None:
+        stage, alpha = self.resolution(clock)
         for network in self.growing:
             network.stage, network.alpha = stage, alpha
 

@@ -211,7 +211,7 @@ class Trainer:
                 "channels": dict(self.source.channels),
                 "size": size_of(self.source.config),
                 "classes": self.source.classes,
-                "clock": {"step": self.step, "images": self.images, "seconds": self.seconds},
+                "clock": {"step": self.step, "images": self.images, "total": self.total, "seconds": self.seconds},
                 "recipe": self.recipe.state_dict(),
                 "average": {name: average.state_dict() for name, average in self.averages.items()},
                 "updates": {player: update.state_dict() for player, update in self.updates.items()},
