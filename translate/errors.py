@@ -7,6 +7,7 @@ TranslateError
 │   └── DownloadError   a published data set that could not be fetched, checked or unpacked
 ├── CheckpointError     a file of another recipe, version or shape; a damaged file; a full disk
 ├── ModelError          a model that cannot be exported, read or run; an input that it does not take
+├── EvaluationError     a metric that cannot be computed: too few samples, features that do not match, no weights
 └── TrainingError       a loss that is no longer finite
 
 The command line prints the message on one line as `error: …` and exits with status 2, without a traceback.
@@ -41,6 +42,10 @@ class CheckpointError(TranslateError):
 
 
 class ModelError(TranslateError):
+    pass
+
+
+class EvaluationError(TranslateError):
     pass
 
 
