@@ -37,20 +37,26 @@ def load(name: str, overrides: Iterable[str] = ()) -> Run:
 
 def parse(text: str, source: str, overrides: Iterable[str] = ()) -> Run:
     """As `load`, from YAML text; `source` is what messages call it."""
-    try:
-        raw = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{source}: a config is a mapping with at least 'recipe' and 'data'")
-    for override in overrides:
-        _apply(raw, override)
+    raw = mapping(text, source, overrides, "with at least 'recipe' and 'data'")
     try:
         return Run.model_validate(raw)
     except ValidationError as error:
         raise explain(error, Run, raw, source, by_kind) from None
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
+
+
+def mapping(text: str, source: str, overrides: Iterable[str], content: str) -> dict[str, Any]:
+    """YAML text with the overrides applied; `content` is what messages say that it must hold."""
+    try:
+        raw = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{source}: a config is a mapping {content}")
+    for override in overrides:
+        _apply(raw, override)
+    return raw
 
 
 def dump(run: Run) -> str:

@@ -34,16 +34,29 @@ class CalorimeterConfig(Kinded):
     cell_unit: Literal["moliere", "cm"] = "moliere"
     resolution: float = Field(default=0.11, ge=0, le=1)  # σ/E of the sampling at 1 GeV
     impact_spread: float = Field(default=1.0, ge=0)  # cells: impacts are uniform in a square so wide about the middle
-    particles: tuple[Literal["electron", "photon", "pion"], ...] = Field(default=("electron", "pion"), min_length=1)
-    energy: tuple[float, float] = (10.0, 100.0)  # GeV, uniform
+    particles: tuple[Literal["electron", "photon", "pion"], ...] = ("electron", "pion")
+    energy: tuple[float, float] = (10.0, 100.0)  # GeV
+    spectrum: Literal["uniform", "log_uniform"] = "uniform"
     differences: Choice = Differences()
 
     @model_validator(mode="after")
     def _possible(self) -> "CalorimeterConfig":
         if not all(1 <= side <= 1000 for side in self.cells):
             raise ValueError(f"cells: a layer has from 1x1 to 1000x1000, got {self.cells[0]}x{self.cells[1]}")
-        check_energy(self.particles, self.energy)
+        self.check(self.particles, self.energy, self.differences)
         return self
+
+    def check(self, particles: tuple[str, ...], energy: tuple[float, float], differences: Differences) -> None:
+        """Raises ValueError for what is not simulated."""
+        if not particles:
+            raise ValueError("particles: name at least one")
+        if wrong := sorted(set(particles) - {"electron", "photon", "pion"}):
+            raise ValueError(f"particles: a calorimeter simulates electron, photon and pion, not {wrong[0]}")
+        who, lowest = ("pions", LOWEST) if "pion" in particles else ("electrons and photons", 1.0)
+        if not lowest <= energy[0] <= energy[1] <= 1000:
+            raise ValueError(
+                f"energy: {who} are simulated from {lowest:g} to 1000 GeV, got {energy[0]:g} to {energy[1]:g}"
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -61,30 +74,20 @@ class CalorimeterConfig(Kinded):
     def layer_cm(self) -> float:
         return self.samplings * (self.absorber_thickness + (self.active_thickness if self.active else 0.0))
 
-
-def check_energy(particles: tuple[str, ...], energy: tuple[float, float]) -> None:
-    """Raises ValueError where the parametrisations do not hold."""
-    low, high = energy
-    lowest = LOWEST if "pion" in particles else 1.0
-    if not lowest <= low <= high <= 1000:
-        who = "pions" if "pion" in particles else "electrons and photons"
-        raise ValueError(f"energy: {who} are simulated from {lowest:g} to 1000 GeV, got {low:g} to {high:g}")
-
-
-def calorimeter_block(
-    config: CalorimeterConfig,
-    differences: Differences,
-    energy: Array,
-    particle: NDArray[np.int64],
-    stream: Callable[[int], np.random.Generator],
-) -> tuple[NDArray[np.float32], ...]:
-    """Cells [N, L, H, W] in MeV; `stream(n)` is the n-th source of random numbers of these events."""
-    rng = stream(1)
-    centre = config.impact_spread * rng.uniform(-0.5, 0.5, (len(energy), 2))
-    cells = deposits(config, differences, energy, particle, centre, rng)
-    if differences.pile_up:
-        pile_up(cells, config, differences, stream(2))
-    return (read_out(cells, differences, stream(3)).astype(np.float32),)
+    def block(
+        self,
+        differences: Differences,
+        energy: Array,
+        particle: NDArray[np.int64],
+        stream: Callable[[int], np.random.Generator],
+    ) -> NDArray[np.float32]:
+        """Cells [N, L, H, W] in MeV; `stream(n)` is the n-th source of random numbers of these events."""
+        rng = stream(1)
+        centre = self.impact_spread * rng.uniform(-0.5, 0.5, (len(energy), 2))
+        cells = deposits(self, differences, energy, particle, centre, rng)
+        if differences.pile_up:
+            pile_up(cells, self, differences, stream(2))
+        return read_out(cells, differences, stream(3)).astype(np.float32)
 
 
 def deposits(

@@ -1,7 +1,7 @@
 """What sets data apart from their simulation: named effects, each off until it is set, so that a closure test knows
 the truth.
 
-Of a calorimeter all; of a surface array those of `READOUT` but layer_miscalibration, cross_talk and hot.
+Those of a surface array are listed beside it (`airshower.OF_AN_ARRAY`).
 """
 
 from typing import Annotated, Any
@@ -13,18 +13,6 @@ from pydantic import BeforeValidator, Field
 from translate.config.spec import Spec
 
 Cells = NDArray[np.float64]  # [N, L, H, W]
-
-READOUT = (
-    "gain",
-    "cell_miscalibration",
-    "layer_miscalibration",
-    "noise",
-    "zero_suppression",
-    "cross_talk",
-    "dead",
-    "hot",
-    "saturation",
-)
 
 
 class Differences(Spec):

@@ -5,20 +5,27 @@ in any order, give the same events. The showers and what the differences add com
 seed, data and simulation that differ in the electronics alone have the same showers, event by event.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
+from pydantic import ValidationError
 
-from translate.detector.calorimeter import CalorimeterConfig, calorimeter_block, check_energy
+from translate.config.load import mapping
+from translate.config.spec import explain
+from translate.detector.airshower import AirShowerConfig
+from translate.detector.calorimeter import CalorimeterConfig
 from translate.detector.differences import Differences
 from translate.detector.showers import PARTICLES, Showers
-from translate.errors import ConfigError
+from translate.errors import ConfigError, unknown
 
-BLOCK = 128
+Detector = CalorimeterConfig | AirShowerConfig
+BLOCK = 128  # events
 
 
 def simulate(
-    config: CalorimeterConfig,
+    config: Detector,
     count: int,
     *,
     seed: int = 0,
@@ -29,24 +36,29 @@ def simulate(
 ) -> Showers:
     """The events from `start` to `start + count` of the endless set that `seed` names.
 
-    `particle` (one), `energy` (GeV; a range is uniform) and `differences` take the place of the config's. Raises
+    `particle` (one), `energy` (GeV, or a range) and `differences` take the place of the config's. Raises
     ConfigError for what the detector does not simulate.
     """
     particles: tuple[str, ...] = config.particles if particle is None else (particle,)
     span = config.energy if energy is None else energy if isinstance(energy, tuple) else (energy, energy)
+    chosen = config.differences if differences is None else differences
     try:
-        check_energy(particles, span)
+        config.check(particles, span, chosen)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    differences = config.differences if differences is None else differences
+    if start < 0 or count < 1:
+        raise ConfigError(f"simulate: needs start >= 0 and count >= 1, got {start} and {count}")
     numbers = np.array([PARTICLES.index(name) for name in particles])
 
     def block(index: int) -> Showers:
         stream = _streams(seed, index)
         rng = stream(0)
-        kinds, energies = numbers[rng.integers(len(numbers), size=BLOCK)], rng.uniform(*span, BLOCK)
-        (cells,) = calorimeter_block(config, differences, energies, kinds, stream)
-        return Showers.of(cells, energies, kinds)
+        kinds, place = numbers[rng.integers(len(numbers), size=BLOCK)], rng.random(BLOCK)
+        if config.spectrum == "uniform":
+            energies = span[0] + (span[1] - span[0]) * place
+        else:
+            energies = span[0] * (span[1] / span[0]) ** place
+        return Showers.of(config.block(chosen, energies, kinds, stream), energies, kinds)
 
     first, last = start // BLOCK, -(-(start + count) // BLOCK)
     blocks = [block(index) for index in range(first, last)]
@@ -56,6 +68,37 @@ def simulate(
         np.concatenate([made.particle for made in blocks]),
     )
     return joined.take(slice(start - first * BLOCK, start - first * BLOCK + count))
+
+
+def simulate_chunks(
+    config: Detector, count: int, *, seed: int = 0, start: int = 0, size: int = 8 * BLOCK
+) -> Iterator[Showers]:
+    """The same events, `size` at a time, for sets that are larger than memory."""
+    for first in range(start, start + count, size):
+        yield simulate(config, min(size, start + count - first), seed=seed, start=first)
+
+
+def read_detector(name: str, overrides: Iterable[str] = ()) -> Detector:
+    """A detector by its kind, `calorimeter` or `airshower`, or from a YAML file; then `key=value` overrides.
+
+    Raises ConfigError.
+    """
+    kinds: dict[str, type[Detector]] = {model.model_fields["kind"].default: model for model in get_args(Detector)}
+    path = Path(name).expanduser()
+    try:
+        text = f"kind: {name}" if name in kinds else path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{unknown('detector', name, kinds)}; or the path of a YAML file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    raw = mapping(text, path.name, overrides, "with at least 'kind'")
+    kind = raw.get("kind")
+    if kind not in kinds:
+        raise ConfigError(f"{path.name}: {unknown('kind', str(kind), kinds)}")
+    try:
+        return kinds[kind].model_validate(raw)
+    except ValidationError as error:
+        raise explain(error, kinds[kind], raw, path.name) from None
 
 
 def _streams(seed: int, block: int) -> Callable[[int], np.random.Generator]:
