@@ -8,12 +8,18 @@ from translate.errors import unknown
 
 @dataclass(frozen=True)
 class Archive:
-    """A data set in one file. `size` in bytes and `sha256` where they are known."""
+    """A data set in one file. `size` in bytes, `sha256` or `md5` where they are known."""
 
     name: str
     addresses: tuple[str, ...]  # tried in this order
     size: int | None = None
     sha256: str | None = None
+    md5: str | None = None
+
+    @property
+    def known(self) -> str | None:
+        """The published hash, for people."""
+        return f"SHA-256 {self.sha256}" if self.sha256 else f"MD5 {self.md5}" if self.md5 else None
 
     @property
     def file_name(self) -> str:
@@ -21,7 +27,7 @@ class Archive:
 
 
 def published(family: str, name: str, archives: "Mapping[str, Mapping[str, Archive]] | None" = None) -> Archive:
-    """The archive of that name in a family ("cyclegan", "pix2pix"). Raises ValueError for an unknown name."""
+    """The archive of that name in a family ("cyclegan", "pix2pix", "detector"). Raises ValueError for an unknown name."""
     known = (ARCHIVES if archives is None else archives)[family]
     if name not in known:
         raise ValueError(unknown("data set", name, known))
@@ -59,7 +65,12 @@ _CYCLEGAN = [
     _cyclegan("vangogh2photo", 306590349, "362c3473e70be0944bda08d49d660eafdc2854df55d697835b8186d1d79caaff"),
 ]
 _PIX2PIX = [_pix2pix(name) for name in ("facades", "cityscapes", "maps", "night2day", "edges2handbags", "edges2shoes")]
+# Huang et al. 2023, the tiles; address and MD5 as in their own download script.
+_SLATS = Archive(
+    "slats", ("https://zenodo.org/record/7809108/files/slats_tiles.zip",), md5="fcab8ff8525bcb00a9aa33b604fb11ff"
+)
 ARCHIVES: Mapping[str, Mapping[str, Archive]] = {
     "cyclegan": {archive.name: archive for archive in _CYCLEGAN},
     "pix2pix": {archive.name: archive for archive in _PIX2PIX},
+    "detector": {"slats": _SLATS},
 }

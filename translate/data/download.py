@@ -80,7 +80,11 @@ def _fetch(archive: Archive, file: Path, root: Path, progress: bool | None, paus
     for address in archive.addresses:
         try:
             pooch.retrieve(
-                address, archive.sha256 or _recorded(file), fname=file.name, path=file.parent, downloader=downloader
+                address,
+                archive.sha256 or (f"md5:{archive.md5}" if archive.md5 else _recorded(file)),
+                fname=file.name,
+                path=file.parent,
+                downloader=downloader,
             )
             return
         except (Missing, Unreachable) as error:
@@ -89,9 +93,9 @@ def _fetch(archive: Archive, file: Path, root: Path, progress: bool | None, paus
             raise DownloadError(
                 f"{address}: the file has another SHA-256 than the published one; nothing was kept. Try again later, "
                 f"or delete {_record(file)} if you trust the new file"
-                if archive.sha256 is None
-                else f"{address}: the file has another SHA-256 than the published {archive.sha256}; nothing was kept. "
-                "Try again later, or fetch the data set from elsewhere"
+                if archive.known is None
+                else f"{address}: the file has another {archive.known}; nothing was kept. Try again later, or fetch the "
+                "data set from elsewhere"
             ) from error
     raise DownloadError(
         f"{archive.name} could not be downloaded ({'; '.join(failures)}). Without a connection, fetch "
@@ -102,14 +106,14 @@ def _fetch(archive: Archive, file: Path, root: Path, progress: bool | None, paus
 def _check_hash(archive: Archive, file: Path) -> str:
     """The SHA-256 of the archive, brought by hand or not, if it is the published one or the one first seen."""
     with file.open("rb") as data:
-        found = hashlib.file_digest(data, "sha256").hexdigest()
+        found = {kind: hashlib.file_digest(data, kind).hexdigest() for kind in ("md5", "sha256") if data.seek(0) == 0}
     expected = archive.sha256 or _recorded(file)
-    if found != (expected or found):
+    if archive.md5 not in (None, found["md5"]) or found["sha256"] != (expected or found["sha256"]):
         raise DownloadError(
-            f"{file}: has SHA-256 {found} where {expected} is expected; delete it and start again"
-            + ("" if archive.sha256 else f", or delete {_record(file)} if you trust it")
+            f"{file}: has SHA-256 {found['sha256']} where {archive.known or expected} is expected; delete it and start "
+            "again" + ("" if archive.known else f", or delete {_record(file)} if you trust it")
         )
-    return found
+    return found["sha256"]
 
 
 def _record(file: Path) -> Path:

@@ -183,6 +183,10 @@ class Split(ABC):
     def name(self, index: int) -> str:
         """What to call this sample in grids and reports."""
 
+    def order(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Of the samples in one epoch: each once."""
+        return rng.permutation(len(self))
+
 
 class ArraySplit(Split):
     """Samples that are in memory, or calculated: made many at a time, from a few random numbers each."""
@@ -224,6 +228,10 @@ class Source(ABC):
         """Samples by title in one picture, for data that a grid of images would not show; None: a grid."""
         return None
 
+    def measure(self, output: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        """Metrics of pairs, [N] each, for data that are no pictures; empty: those of pictures."""
+        return {}
+
     def domains(self) -> "Domains":
         """Both domains whole, with the labels of the target, for a study. Raises ConfigError where there are none."""
         raise ConfigError(f"data.kind: {self.config.kind} has no labelled source and target; use digits or detector")
@@ -233,5 +241,5 @@ def size_of(config: SourceConfig) -> tuple[int, int] | None:
     """Height and width of every training sample; None where they follow the files."""
     if isinstance(config, FolderConfig):
         return (config.crop_size, config.crop_size) if config.preprocess.endswith("crop") else None
-    size: int | None = getattr(config, "size", None)
-    return (size, size) if size else None
+    size: int | tuple[int, int] | None = getattr(config, "size", None)
+    return (size, size) if isinstance(size, int) else size

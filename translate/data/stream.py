@@ -1,6 +1,7 @@
 """Endless, deterministic, resumable batches.
 
-The samples are an endless sequence: one permutation of the split after the other, each a function of (seed, epoch).
+The samples are an endless sequence: one permutation of the split after the other, each a function of (seed, epoch);
+the split may prefer some (`Split.order`).
 Batch k holds the positions k·B … (k+1)·B − 1 of it, so there is no partial batch, and the random numbers of a sample
 are a function of (seed, epoch, index). So nothing depends on the number of workers, and the place in the sequence, one
 number, is all that a checkpoint has to keep.
@@ -86,8 +87,8 @@ class _Samples(Dataset[Any]):
 class _Places:
     """The batch sampler: which samples are in batch `first`, `first + 1`, … of this rank."""
 
-    def __init__(self, count: int, batch_size: int, seed: int, first: int, rank: int, world: int) -> None:
-        self.count = count
+    def __init__(self, split: Split, batch_size: int, seed: int, first: int, rank: int, world: int) -> None:
+        self.split, self.count = split, len(split)
         self.batch_size = batch_size
         self.seed = seed
         self.first = first
@@ -102,7 +103,7 @@ class _Places:
             for each in range(position, position + self.share):
                 epoch, place = divmod(each, self.count)
                 if epoch != shuffled:
-                    shuffled, order = epoch, np.random.default_rng((self.seed, epoch)).permutation(self.count)
+                    shuffled, order = epoch, self.split.order(np.random.default_rng((self.seed, epoch)))
                 batch.append((epoch, int(order[place])))
             yield batch
             position += self.batch_size
@@ -140,7 +141,7 @@ class Stream:
         with _unwarned():
             self._loader: DataLoader[_Delivery] = DataLoader(
                 _Samples(split, seed, on_error),
-                batch_sampler=_Places(len(split), batch_size, seed, first, rank, world),
+                batch_sampler=_Places(split, batch_size, seed, first, rank, world),
                 num_workers=workers,
                 collate_fn=_as_is,
                 worker_init_fn=_calm,

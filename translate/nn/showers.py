@@ -23,11 +23,13 @@ Size = tuple[int, int]  # H, W
 
 
 class ShowerGeneratorConfig(Spec):
-    """`compress`: see `RefinerConfig`; the last layer then makes logarithms of energies."""
+    """`compress`: see `RefinerConfig`; the last layer then makes logarithms of energies. `signed` layers, as arrival
+    times, may be negative, and are 0 where all other layers are."""
 
     latent: int = Field(default=64, ge=1)
     width: int = Field(default=128, ge=1)  # channels of the coarsest maps; half as many at full size
     compress: float | None = Field(default=None, gt=0)
+    signed: tuple[int, ...] = ()
 
     def build(self, channels: int, size: Size, conditions: int, classes: int) -> "ShowerGenerator":
         return ShowerGenerator(self, channels, size, conditions, classes)
@@ -39,6 +41,7 @@ class ShowerGenerator(nn.Module):
     def __init__(self, config: ShowerGeneratorConfig, channels: int, size: Size, conditions: int, classes: int) -> None:
         super().__init__()
         self.config, self.size, self.classes = config, size, classes
+        self.unsigned: Tensor
         w = config.width
         self.coarse = tuple(math.ceil(side / 4) for side in size)
         self.start = nn.Linear(config.latent + conditions + classes, w * math.prod(self.coarse))
@@ -49,6 +52,12 @@ class ShowerGenerator(nn.Module):
         self.last = Conv2d(w // 2, channels, 3, padding=1)
         assert self.last.bias is not None
         nn.init.constant_(self.last.bias, 0.1)  # a ReLU that is 0 everywhere learns nothing
+        if any(not 0 <= layer < channels for layer in config.signed) or len(set(config.signed)) == channels:
+            raise ConfigError(
+                f"recipe.generator.signed: of layers 0 to {channels - 1}, and not all, got {config.signed}"
+            )
+        mask = torch.tensor([float(layer not in config.signed) for layer in range(channels)])
+        self.register_buffer("unsigned", mask.view(1, -1, 1, 1), persistent=False)
 
     def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
         x = latent if label is None else torch.cat([latent, F.one_hot(label, self.classes).to(latent.dtype)], 1)
@@ -56,7 +65,11 @@ class ShowerGenerator(nn.Module):
         for level, block in enumerate(self.blocks):
             x = block(double(x) if level < 2 else x)
         height, width = self.size
-        return expanded(F.relu(self.last(x)[:, :, :height, :width].float()), self.config.compress)
+        y = self.last(x)[:, :, :height, :width].float()
+        energy = F.relu(y) * self.unsigned
+        if self.config.signed:
+            energy = energy + y * (1 - self.unsigned) * (energy.sum(1, keepdim=True) > 0)
+        return expanded(energy, self.config.compress)
 
 
 class CriticConfig(Spec):
