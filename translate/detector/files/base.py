@@ -136,7 +136,9 @@ class ShowerFile(ABC):
         return stated or asked or default
 
     def _plausible(self) -> None:
-        """A detector sees between a thousandth and ten times the incident energy: the median shower must."""
+        """A detector sees between a thousandth and ten times the incident energy: the median of ten showers must."""
+        if self.count < 10:
+            return
         showers = self.read(0, 100)
         energy = sum(layer.reshape(len(layer), -1).sum(1, dtype=np.float64) for layer in showers.layers)
         with np.errstate(divide="ignore", invalid="ignore"):

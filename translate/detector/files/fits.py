@@ -36,11 +36,12 @@ class Fits(ShowerFile):
     def __init__(self, path: Path, options: FileOptions) -> None:
         super().__init__(path, options)
         fits = _library()
-        with damaged(path, "the file"), warnings.catch_warnings():
-            warnings.simplefilter("error")  # astropy warns of a file that is cut
+        with damaged(path, "the file"):
             self.file = fits.open(path, memmap=True)
-            len(self.file)  # looks at every header
         try:
+            with damaged(path, "the file"), warnings.catch_warnings():
+                warnings.simplefilter("error")  # astropy warns of a file that is cut
+                len(self.file)  # looks at every header
             self._open(fits)
         except BaseException:
             self.close()

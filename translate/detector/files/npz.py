@@ -151,13 +151,13 @@ class Tiles(ShowerFile):
     kind: ClassVar[Kind] = "tiles"
 
     def __init__(self, path: Path, options: FileOptions) -> None:
-        super().__init__(path, options)
+        super().__init__(path, FileOptions())  # tiles convert their units
         self.files = sorted(path.glob("*.npz"))
         if not self.files:
             raise DataError(f"{path}: has no .npz files")
         self.count, self._inner = len(self.files), options.model_copy(update={"kind": None})
         with self._tile(0) as tile:
-            self.shapes, self.names, self.stated = tile.shapes, tile.names, tile.units
+            self.shapes, self.names, self.stated, self.energy_stated = tile.shapes, tile.names, tile.units, "GeV"
         self._settle()
 
     def _tile(self, place: int) -> Npz:
@@ -212,7 +212,7 @@ def write_tiles(path: Path, first: Showers, chunks: Iterable[Showers], options: 
             arrays: dict[str, Any] = (
                 {"arr_0": event[0]} if len(event) == 1 else {"arr_0": event[None], "layout": "NLHW"}
             )
-            if set(units) != {"ADC" if event.dtype.kind in "iu" else "MeV"}:
+            if set(units) != {"ADC"} or event.dtype.kind not in "iu":
                 arrays["units"] = units
             if not np.isnan(energy):
                 arrays["energy"] = [energy]
