@@ -23,7 +23,7 @@ ALLOWED = {
     "recipes": {"config", "nn", "adversarial"},
     "training": {"config", "nn", "adversarial", "data", "evaluation", "recipes"},
     "toy": {"config", "nn", "adversarial", "data", "evaluation", "recipes", "training"},
-    "inference": {"config", "nn", "data", "recipes"},
+    "inference": {"config", "nn", "detector", "data", "recipes"},
     "serving": {"config", "data", "inference"},
     "study": {"config", "nn", "adversarial", "detector", "data", "evaluation", "recipes", "training", "inference"},
     "cli": {"config", "data", "detector", "evaluation", "training", "toy", "inference", "serving", "study"},

@@ -27,7 +27,7 @@ class Archive:
 
 
 def published(family: str, name: str, archives: "Mapping[str, Mapping[str, Archive]] | None" = None) -> Archive:
-    """The archive of that name in a family ("cyclegan", "pix2pix", "detector"). Raises ValueError for an unknown name."""
+    """The archive of that name in a family ("cyclegan", "pix2pix", "detector"). Raises ValueError for no such name."""
     known = (ARCHIVES if archives is None else archives)[family]
     if name not in known:
         raise ValueError(unknown("data set", name, known))

@@ -97,7 +97,7 @@ class Part(NamedTuple):
     test: bool
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         tests = -(-self.reader.count // self.every) if self.every else 0
         return tests if self.test and self.every else self.reader.count - tests
 
@@ -129,7 +129,7 @@ class DetectorSplit(ArraySplit):
         self.aligned = len(parts) == 2 and pairs and (config.gives == "paired" or not self.train)
         self._class = np.full(len(PARTICLES) + 1, -1)
         self._class[[PARTICLES.index(name) for name in classes]] = np.arange(len(classes))
-        self._length = min(parts[0].count, (config.limit if self.train else None) or parts[0].count)
+        self._length = min(parts[0].total, (config.limit if self.train else None) or parts[0].total)
 
     def __len__(self) -> int:
         return self._length
@@ -177,7 +177,7 @@ class DetectorSplit(ArraySplit):
     def _partners(self, indices: NDArray[np.int64], numbers: NDArray[np.float64]) -> NDArray[np.int64]:
         """In the second part: the same event of pairs, in turn for tests, else any of about the same place, so that few
         blocks of a large file are open at a time."""
-        a, b = self.parts[0].count, self.parts[1].count
+        a, b = self.parts[0].total, self.parts[1].total
         if self.aligned or not self.train:
             return indices % b
         span = self.parts[0].reader.size
@@ -207,12 +207,12 @@ class DetectorSource(Source):
         pairs = (config.pairs or config.gives == "paired" or config.root is not None) and _same_events(train)
         if config.gives == "paired" and not pairs:
             raise DataError(
-                f"data.gives: paired needs the same events on both sides, but there are {train[0].count} and "
-                f"{train[1].count}, or tiles of other names"
+                f"data.gives: paired needs the same events on both sides, but there are {train[0].total} and "
+                f"{train[1].total}, or tiles of other names"
             )
         self.train = DetectorSplit(config, train, self.classes, pairs)
         pairs = pairs and _same_events(test)
-        self.test = DetectorSplit(config, test, self.classes, pairs) if all(part.count for part in test) else None
+        self.test = DetectorSplit(config, test, self.classes, pairs) if all(part.total for part in test) else None
 
     def _parts(self) -> tuple[list[Part], list[Part]]:
         """Training and test parts: of both sides where `gives` wants both."""
@@ -236,17 +236,17 @@ class DetectorSource(Source):
             raise ConfigError(f"data.crop: {crop[0]}x{crop[1]} is larger than the images, {whole[0]}x{whole[1]}")
         if any(side % multiple for side in (*(crop or ()), *whole)):
             raise ConfigError(
-                f"data.crop: images of {whole[0]}x{whole[1]} cells (cropped to {crop}) are not multiples of {multiple}, as "
-                "the network needs: choose a refiner, a smaller depth or another crop"
+                f"data.crop: images of {whole[0]}x{whole[1]} cells (cropped to {crop}) are not multiples of {multiple}, as the "
+                "network needs: choose a refiner, a smaller depth or another crop"
             )
-        if not part.count:
+        if not part.total:
             raise DataError("data: no events to train on: lower data.test_share")
 
     def describe(self) -> str:
         train, test = self.train, self.test
         assert isinstance(train, DetectorSplit)
-        counts = " + ".join(str(part.count) for part in train.parts)
-        tests = " + ".join(str(part.count) for part in test.parts) if isinstance(test, DetectorSplit) else "no"
+        counts = " + ".join(str(part.total) for part in train.parts)
+        tests = " + ".join(str(part.total) for part in test.parts) if isinstance(test, DetectorSplit) else "no"
         shape = "x".join(map(str, train.parts[0].reader.shape))
         return f"detector: {counts} training, {tests} test events of {shape} cells"
 
@@ -274,7 +274,7 @@ class DetectorSource(Source):
         for place in (0, 1):
             for split in (self.train, self.test):
                 assert isinstance(split, DetectorSplit)
-                count = len(split) if place == 0 else split.parts[place].count
+                count = len(split) if place == 0 else split.parts[place].total
                 chunks = [
                     split.parts[place].take(np.arange(start, min(start + 1000, count)))
                     for start in range(0, count, 1000)
@@ -290,7 +290,7 @@ def _tiles(folders: Sequence[Path], test: bool) -> list[Part]:
 
 def _same_events(parts: Sequence[Part]) -> bool:
     """Whether event for event, by their names, the two sides can be the same."""
-    if len(parts) < 2 or parts[0].count != parts[1].count:
+    if len(parts) < 2 or parts[0].total != parts[1].total:
         return False
     a, b = (part.reader for part in parts)
     return all(a.name(number) == b.name(number) for number in (range(a.count) if a.tiles and b.tiles else ()))

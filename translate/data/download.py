@@ -94,8 +94,8 @@ def _fetch(archive: Archive, file: Path, root: Path, progress: bool | None, paus
                 f"{address}: the file has another SHA-256 than the published one; nothing was kept. Try again later, "
                 f"or delete {_record(file)} if you trust the new file"
                 if archive.known is None
-                else f"{address}: the file has another {archive.known}; nothing was kept. Try again later, or fetch the "
-                "data set from elsewhere"
+                else f"{address}: the file has another {archive.known}; nothing was kept. Try again later, or fetch "
+                "the data set from elsewhere"
             ) from error
     raise DownloadError(
         f"{archive.name} could not be downloaded ({'; '.join(failures)}). Without a connection, fetch "

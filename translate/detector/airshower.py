@@ -61,6 +61,10 @@ class AirShowerConfig(Kinded):
         self.check(self.particles, self.energy, self.differences)
         return self
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (2, self.stations, self.stations)
+
     def check(self, particles: tuple[str, ...], energy: tuple[float, float], differences: Differences) -> None:
         """Raises ValueError for what is not simulated."""
         if not particles:

@@ -16,6 +16,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from translate.config.spec import Spec, explain
+from translate.detector.normalisation import Normalisation
 from translate.errors import ModelError
 
 PROPERTY = "translate"
@@ -52,6 +53,8 @@ class Card(Spec):
     resize: str = "bicubic, antialiased"
     background: tuple[int, int, int] = (255, 255, 255)  # what transparent pictures are laid on
     float_range: tuple[float, float] = (0.0, 1.0)  # the values of float pictures that are black and white
+    normalisation: Normalisation | None = None  # of detector images, which have no `range`
+    energy_unit: float | None = None  # GeV; the last latent number of a shower generator is log10 of E in this unit
     norm: Literal["image", "running", "none"] = "none"  # "image": each picture's own statistics
     noise: bool = False  # takes `seed`: dropout is on, its masks a function of the seed
     precision: Precision = "fp32"

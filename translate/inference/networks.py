@@ -23,7 +23,7 @@ from translate.data.source import SourceConfig, size_of
 from translate.errors import CheckpointError, ConfigError
 from translate.inference.card import Card, Values
 from translate.nn import Generator
-from translate.nn.blocks import BatchNorm, Dropout, InstanceNorm
+from translate.nn.blocks import BatchNorm, Dropout, InstanceNorm, Noise
 from translate.recipes import Recipe, find
 
 
@@ -211,8 +211,9 @@ def _card(path: Path, run: Run, recipe: Recipe, name: str, state: Mapping[str, A
         **made,
         multiple=recipe.multiple(run.recipe),
         trained_size=size_of(run.data),
-        **run.data.model_dump(include={"preprocess", "background", "float_range"}),
+        **run.data.model_dump(include={"preprocess", "background", "float_range", "normalisation", "energy_unit"}),
         norm=norm_of(recipe.deployed()[name]),
+        noise=any(isinstance(layer, Noise) for layer in recipe.deployed()[name].modules()),
         step=step,
         metrics=_metrics(folder / "metrics.jsonl", step) if of_run else {},
         config_hash=config_hash(state["config"]),

@@ -18,7 +18,7 @@ from translate.config.spec import explain
 from translate.errors import ConfigError, ModelError
 from translate.inference.card import Card, Values
 from translate.inference.networks import load_weights, norm_of, save_model
-from translate.nn import Generator, ResNetConfig, UNetConfig
+from translate.nn import ResNetConfig, UNetConfig
 from translate.nn.blocks import Dropout, NormKind
 
 Weights = dict[str, Tensor]
@@ -29,7 +29,7 @@ _NETWORKS = {"G_A": "a2b", "G_B": "b2a"}  # CycleGAN's files; pix2pix's ends in 
 
 class _Found(NamedTuple):
     architecture: str  # as the published program calls it
-    config: Generator
+    config: UNetConfig | ResNetConfig
     channels_in: int
     channels_out: int
     last: str  # the key of the last convolution, without .weight

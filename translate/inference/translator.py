@@ -74,6 +74,10 @@ class Translator:
         return cls(session, batch_size, tile, statistics)
 
     def __post_init__(self) -> None:
+        if self.card.normalisation is not None:
+            raise ModelError(
+                f"{self.card.name}: is for detector images, not for pictures: use translate refine or generate"
+            )
         if self.batch_size < 1 or not (self.tile in ("auto", "off") or (isinstance(self.tile, int) and self.tile > 0)):
             raise ModelError(
                 f"batch_size = {self.batch_size}, tile = {self.tile!r}: batch_size must be at least 1, tile 'auto', "

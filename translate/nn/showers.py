@@ -57,7 +57,7 @@ class ShowerGenerator(nn.Module):
                 f"recipe.generator.signed: of layers 0 to {channels - 1}, and not all, got {config.signed}"
             )
         mask = torch.tensor([float(layer not in config.signed) for layer in range(channels)])
-        self.register_buffer("unsigned", mask.view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("unsigned", mask.view(1, -1, 1, 1))
 
     def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
         x = latent if label is None else torch.cat([latent, F.one_hot(label, self.classes).to(latent.dtype)], 1)
