@@ -83,19 +83,19 @@ def electromagnetic(
     start = np.where(photon, rng.exponential(9 / 7, len(energy)), 0.0)
     depth = (edges / medium.x0 - start[:, None]).clip(0)  # [N, L + 1]
 
-    def shares(alpha: Array, maximum: Array) -> Array:
-        return np.diff(gammainc(alpha[:, None], ((alpha - 1) / maximum)[:, None] * depth))
+    def shares(alpha: Array, maximum: Array, power: float = 0.0) -> Array:
+        return np.diff(gammainc(alpha[:, None] + power, ((alpha - 1) / maximum)[:, None] * depth))
 
-    middle = (depth[:, 1:] + depth[:, :-1]) / 2
-    centre = maximum * alpha / (alpha - 1)  # ⟨t⟩ of this shower
-    core, core_radius, tail_radius = radial(
-        medium, energy, middle / centre[:, None] * (mean_alpha / (mean_alpha - 1))[:, None]
-    )
+    share = shares(alpha, maximum)
+    centre = (maximum * alpha / (alpha - 1))[:, None]  # ⟨t⟩ of this shower
+    here = centre * np.divide(shares(alpha, maximum, 1.0), share, out=np.zeros_like(share), where=share > 1e-12)
+    here = here.clip(depth[:, :-1], depth[:, 1:])  # ⟨t⟩ of the energy in the layer
+    core, core_radius, tail_radius = radial(medium, energy, here / centre * (mean_alpha / (mean_alpha - 1))[:, None])
     late, wide = (0.813 + 0.0019 * medium.z, 0.844 + 0.0026 * medium.z)
     if not medium.sampling:
         late, wide = (0.698 + 0.00212 * medium.z, 0.639 + 0.00334 * medium.z)
     return Profile(
-        energy=energy[:, None] * shares(alpha, maximum),
+        energy=energy[:, None] * share,
         core=core,
         core_radius=core_radius * medium.moliere,
         tail_radius=tail_radius * medium.moliere,
