@@ -18,6 +18,7 @@ from translate.adversarial.objectives import (
 )
 from translate.adversarial.penalties import R1, Drift, GradientPenalty, Penalty, PenaltyContext
 from translate.adversarial.pool import ImagePool
+from translate.adversarial.reversal import reverse
 
 __all__ = [
     "R1",
@@ -48,4 +49,5 @@ __all__ = [
     "frozen",
     "mode_seeking",
     "pulling_away",
+    "reverse",
 ]

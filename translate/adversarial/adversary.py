@@ -124,19 +124,27 @@ class Adversary(nn.Module):
         config.constraint.prepare(discriminator)
 
     def discriminator_losses(
-        self, real: Tensor, fake: Tensor, clock: Clock, label: Tensor | None = None
+        self,
+        real: Tensor,
+        fake: Tensor,
+        clock: Clock,
+        label: Tensor | None = None,
+        *,
+        weights: tuple[Tensor, Tensor] | tuple[None, None] = (None, None),
+        through: bool = False,
     ) -> dict[str, Tensor]:
         """What the discriminator minimises the sum of: `discriminator`, `classes` where it names them, and a term for
         each penalty due at this step.
 
-        `real` and `fake` [N, C, H, W], both of the classes `label` [N], are detached. Two forward passes, as in the
-        papers: batch statistics of real and fake images never mix. Penalties see what the discriminator saw.
+        `real` and `fake` [N, C, H, W], both of the classes `label` [N], are detached, unless `through`: then gradients
+        pass on to whatever made them. Two forward passes, as in the papers: batch statistics of real and fake images
+        never mix. Penalties see what the discriminator saw. `weights` [N] each: how much each real and fake counts.
         """
         config = self.config
         if self.watched:
             self.kept |= {"real": real.detach(), "fake": fake.detach()} | ({} if label is None else {"label": label})
-        real = self.shown(real.detach(), clock)
-        fake = self.shown(self.pool(fake), clock)
+        real = self.shown(real if through else real.detach(), clock)
+        fake = self.shown(fake if through else self.pool(fake), clock)
         on_real, on_fake = self.judge(real, label), self.judge(fake, label)
         self._seen = {"real": on_real.logits.detach(), "fake": on_fake.logits.detach()}
         losses = {
@@ -145,6 +153,7 @@ class Adversary(nn.Module):
                 on_fake.logits,
                 config.labels.for_real(len(real), clock, real.device),
                 config.labels.for_fake(len(fake), clock, fake.device),
+                weights,
             )
         }
         if label is not None and on_real.classes is not None and on_fake.classes is not None:
@@ -154,7 +163,11 @@ class Adversary(nn.Module):
         due = [penalty for penalty in config.penalties if clock.step % penalty.every == 0]
         if due:
             context = PenaltyContext(
-                lambda images: self.judge(images, label).logits, real, fake, on_real.logits, on_fake.logits
+                lambda images: self.judge(images, label).logits,
+                real.detach(),
+                fake.detach(),
+                on_real.logits,
+                on_fake.logits,
             )
             with self._full_precision(self.discriminator):
                 for penalty in due:

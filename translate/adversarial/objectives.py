@@ -51,15 +51,20 @@ class ObjectiveBase(Spec, ABC):
         """The discriminator's loss at each logit whose sample is declared real to the degree `target`."""
         return target * self.as_real(logits) + (1 - target) * self.as_fake(logits)
 
-    def real(self, logits: Tensor, target: Tensor | None = None) -> Tensor:
-        """The real half of the discriminator's loss, a scalar; `target` [N] replaces the hard target 1."""
-        logits = wide(logits)
-        return (self.as_real(logits) if target is None else self.toward(logits, _beside(target, logits))).mean()
+    def real(self, logits: Tensor, target: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
+        """The real half of the discriminator's loss, a scalar; `target` [N] replaces the hard target 1.
 
-    def fake(self, logits: Tensor, target: Tensor | None = None) -> Tensor:
-        """The fake half of the discriminator's loss, a scalar; `target` [N] replaces the hard target 0."""
+        `weight` [N], of mean 1: how much each sample counts.
+        """
         logits = wide(logits)
-        return (self.as_fake(logits) if target is None else self.toward(logits, _beside(target, logits))).mean()
+        losses = self.as_real(logits) if target is None else self.toward(logits, _beside(target, logits))
+        return (losses if weight is None else losses * _beside(weight, losses)).mean()
+
+    def fake(self, logits: Tensor, target: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
+        """The fake half, as `real`; `target` [N] replaces the hard target 0."""
+        logits = wide(logits)
+        losses = self.as_fake(logits) if target is None else self.toward(logits, _beside(target, logits))
+        return (losses if weight is None else losses * _beside(weight, losses)).mean()
 
     def discriminator(
         self,
@@ -67,9 +72,10 @@ class ObjectiveBase(Spec, ABC):
         fake_logits: Tensor,
         real_target: Tensor | None = None,
         fake_target: Tensor | None = None,
+        weights: tuple[Tensor, Tensor] | tuple[None, None] = (None, None),
     ) -> Tensor:
         """The sum (not the mean) of both halves; a recipe whose paper halves it does so itself."""
-        return self.real(real_logits, real_target) + self.fake(fake_logits, fake_target)
+        return self.real(real_logits, real_target, weights[0]) + self.fake(fake_logits, fake_target, weights[1])
 
     def generator(self, fake_logits: Tensor) -> Tensor:
         """A scalar. The generator always sees hard targets: smoothing is for the discriminator alone."""

@@ -28,19 +28,24 @@ class Clock:
 
 
 class Ramp(Spec):
-    """A value that goes from `start` to `end` while training progress goes from `begin` to `finish`."""
+    """A value that goes from `start` to `end` while training progress goes from `begin` to `finish`.
+
+    `shape: logistic` is 2/(1 + e^(−10p)) − 1 of the way at the share p of it: λ of Ganin et al. 2016, sec. 5.2.2.
+    """
 
     start: float
     end: float
     begin: float = Field(default=0.0, ge=0, le=1)
     finish: float = Field(default=1.0, gt=0, le=1)
-    shape: Literal["linear", "cosine"] = "linear"
+    shape: Literal["linear", "cosine", "logistic"] = "linear"
 
     def at(self, clock: Clock) -> float:
         span = max(self.finish - self.begin, 1e-12)
         progress = min(max((clock.fraction - self.begin) / span, 0.0), 1.0)
         if self.shape == "cosine":
             progress = (1 - math.cos(math.pi * progress)) / 2
+        elif self.shape == "logistic":
+            progress = 2 / (1 + math.exp(-10 * progress)) - 1
         return self.start + (self.end - self.start) * progress
 
 

@@ -112,6 +112,18 @@ class Cosine(Spec):
         return self.final + (1 - self.final) * (1 + cos(pi * clock.fraction)) / 2
 
 
+class Inverse(Spec):
+    """(1 + α p)^−β at the progress p: Ganin et al. 2016, sec. 5.2.2, for lr 0.01 and SGD with momentum 0.9."""
+
+    kind: Literal["inverse"] = "inverse"
+    epochs: int = Field(default=200, ge=1)
+    alpha: float = Field(default=10.0, ge=0)
+    beta: float = Field(default=0.75, ge=0)
+
+    def factor(self, clock: Clock) -> float:
+        return float((1 + self.alpha * clock.fraction) ** -self.beta)
+
+
 class Validation(Spec):
     """Every `every` steps (None: once an epoch): metrics on up to `count` test images, and a sample grid."""
 
@@ -119,7 +131,7 @@ class Validation(Spec):
     count: int | None = Field(default=200, ge=1)
     batch_size: int = Field(default=8, ge=1)
     samples: int = Field(default=6, ge=1, le=64)
-    metric: Literal["psnr", "ssim", "l1"] = "psnr"
+    metric: Literal["psnr", "ssim", "l1", "accuracy", "loss"] = "psnr"
 
 
 class Player(Spec):
@@ -150,7 +162,7 @@ class Run(Spec):
     recipe: Annotated[SerializeAsAny[Kinded], BeforeValidator(_resolve)]
     data: Annotated[SerializeAsAny[Kinded], BeforeValidator(_resolve)]
     optimizer: Annotated[Adam | RMSProp | SGD, Field(discriminator="kind")] = Adam()
-    schedule: Annotated[Constant | Linear | Cosine, Field(discriminator="kind")] = Linear()
+    schedule: Annotated[Constant | Linear | Cosine | Inverse, Field(discriminator="kind")] = Linear()
     validation: Validation = Validation()
     log: Log = Log()
     players: dict[str, Player] = Field(default={})  # by name, as discriminator: {rate: 4}

@@ -85,7 +85,7 @@ class Doctor:
         """The mean at random points between real and generated images: see `penalties`."""
         kept = {name: tensor[:POINTS] for name, tensor in adversary.kept.items() if tensor.dim()}
         with evaluating({"discriminator": adversary.discriminator}, self.run.seed):
-            between = torch.rand(len(kept["real"]), 1, 1, 1, device=kept["real"].device)
+            between = torch.rand(len(kept["real"]), *[1] * (kept["real"].dim() - 1), device=kept["real"].device)
             points = kept["real"].float().lerp(kept["fake"].float(), between)
             squared = squared_slope(lambda images: adversary.judge(images, kept.get("label")).logits, points)
         return squared.detach().sqrt().mean()

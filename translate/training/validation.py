@@ -17,6 +17,8 @@ from translate.recipes import Recipe
 from translate.training import samples
 from translate.training.devices import Placement
 
+RISING = PAIRED | {"accuracy": True, "loss": False}  # of Recipe.measure
+
 
 class Validator:
     """Calls the deployed networks on the same images each time, with the same noise."""
@@ -26,6 +28,7 @@ class Validator:
         self.seed = run.seed
         self.split = source.test or source.train
         self.scored = source.test is not None and source.test.aligned
+        self.measured = source.test is not None and type(recipe).measure is not Recipe.measure
         self.batch_size = min(run.validation.batch_size, source.config.batch_size)
         self._unchanged: dict[str, float] = {}  # the metrics of the input itself, which never change
 
@@ -33,25 +36,32 @@ class Validator:
     def metrics(self, networks: Mapping[str, nn.Module]) -> dict[str, float]:
         """`val/psnr` …, the mean over images and directions; with several directions also `val/a2b/psnr` ….
 
-        `val/input/psnr` … are those of the unchanged input. Empty where the test images are no true pairs.
+        `val/input/psnr` … are those of the unchanged input. Empty where the test images are no true pairs and the
+        method measures nothing else of them.
         """
-        if not self.scored:
+        if not (self.scored or self.measured):
             return {}
         values: dict[str, list[Tensor]] = defaultdict(list)
         with evaluating(networks, self.seed):
             for _, batch in batches(self.split, self.batch_size, self.settings.count):
-                compared = self.recipe.compare(networks, self.placement.move(batch))
+                batch = self.placement.move(batch)
+                for metric, value in self.recipe.measure(networks, batch).items():
+                    values[f"val/{metric}"].append(value)
+                compared = self.recipe.compare(networks, batch) if self.scored else {}
                 for name, (source, output, truth) in compared.items():
-                    for metric, value in paired_metrics(output, truth).items():
+                    for metric, value in self.paired(output, truth).items():
                         values[f"val/{metric}"].append(value)
                         if len(compared) > 1:
                             values[f"val/{name}/{metric}"].append(value)
                     if not self._unchanged and source.shape == truth.shape:
-                        for metric, value in paired_metrics(source, truth).items():
+                        for metric, value in self.paired(source, truth).items():
                             values[f"val/input/{metric}"].append(value)
         means = {key: torch.cat(parts).nanmean().item() for key, parts in values.items()}
         self._unchanged = self._unchanged or {key: means[key] for key in means if key.startswith("val/input/")}
         return means | self._unchanged
+
+    def paired(self, output: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        return self.source.measure(output, truth) or paired_metrics(output, truth)
 
     @torch.inference_mode()
     def sample(self, networks: Mapping[str, nn.Module], path: Path) -> None:
@@ -73,7 +83,7 @@ class Validator:
         value = metrics.get(f"val/{self.settings.metric}")
         if value is None or value != value:
             return False
-        return best is None or (value > best if PAIRED[self.settings.metric] else value < best)
+        return best is None or (value > best if RISING[self.settings.metric] else value < best)
 
 
 @contextmanager

@@ -1,0 +1,210 @@
+"""Classifiers for a domain without labels: DANN, Ganin et al. 2016, and CDAN, Long et al. 2018.
+
+Features, a label head trained on the source, and a discriminator of domains that the features are trained to defeat.
+Shapes: N examples, C channels, D features, K classes or numbers to be estimated.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal, NamedTuple, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from translate.adversarial import AdversarialConfig, Adversary, Minimax, Objective, frozen, reverse
+from translate.batches import Adaptation
+from translate.config import Clock, Kinded, Ramp, Scheduled, Spec, at
+from translate.config.clock import peak
+from translate.errors import ConfigError
+from translate.nn.digits import Classifier, ClassifierNetwork, DomainDiscriminatorConfig, MNISTConfig
+from translate.nn.precision import full_precision
+from translate.recipes.base import Recipe, Turn
+
+
+class Weights(Spec):
+    adversarial: Scheduled = Ramp(start=0, end=1, shape="logistic")  # λ; 0: the target is never looked at
+    entropy: Scheduled = 0.0  # of information maximisation on the target: Liang et al. 2020 (SHOT), eqs. 3-4
+
+
+class DANNConfig(AdversarialConfig, Kinded):
+    """`updates: alternating` lets the discriminator move first, `discriminator_updates` times, each on its own batch;
+    what it minimises the features maximise, as with reversal. So of `objective` the discriminator's part alone counts.
+    """
+
+    kind: Literal["dann"] = "dann"
+    network: ClassifierNetwork = MNISTConfig()
+    discriminator: DomainDiscriminatorConfig = DomainDiscriminatorConfig()
+    objective: Objective = Minimax()
+    condition: Literal["none", "prediction"] = "none"  # CDAN: the discriminator sees features ⊗ predicted classes
+    entropy_weighting: bool = False  # CDAN+E: examples that are classified with certainty count more
+    updates: Literal["reversal", "alternating"] = "reversal"
+    discriminator_updates: int = Field(default=1, ge=1)
+    weights: Weights = Weights()
+
+    @model_validator(mode="after")
+    def _of_features(self) -> Self:
+        for key in ("pool_size", "augment", "ensemble"):
+            if getattr(self, key):
+                raise ValueError(f"{key}: is for discriminators of images, this one judges features; leave it out")
+        if self.updates == "reversal" and self.discriminator_updates > 1:
+            raise ValueError("discriminator_updates: reversal is one update; set updates: alternating")
+        return self
+
+
+class View(NamedTuple):
+    """What the network makes of a batch of one domain."""
+
+    features: Tensor  # [N, D]
+    output: Tensor  # [N, K]
+
+
+class DANN(Recipe, kind="dann"):
+    Config = DANNConfig
+    batch_type = Adaptation
+
+    def __init__(
+        self,
+        config: DANNConfig,
+        channels: Mapping[str, int],
+        size: tuple[int, int] | None = None,
+        classes: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(config, channels, size, classes)
+        if channels["source"] != channels["target"]:
+            raise ConfigError(
+                f"data: one network takes both domains, but the source has {channels['source']} channels and the "
+                f"target {channels['target']}"
+            )
+        if not classes and (config.condition != "none" or config.entropy_weighting or peak(config.weights.entropy)):
+            raise ConfigError(
+                "recipe: condition, entropy_weighting and weights.entropy are of predicted classes, and these data "
+                "have numbers to be estimated: leave them out"
+            )
+        self.config, self.classes = config, classes
+        self.adversarial = peak(config.weights.adversarial) > 0
+        self.draws = config.discriminator_updates if self.adversarial else 1
+        out = len(classes) or channels["label"]
+        self.classifier: Classifier = config.network.build(channels["source"], size, out)
+        inputs = self.classifier.width * (out if config.condition == "prediction" else 1)
+        if self.adversarial:
+            self.adversary = Adversary(config.discriminator.build(inputs), config, full_precision)
+        self.adapted = self.adversarial or peak(config.weights.entropy) > 0
+        self.classifier.on(self.adapted)
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        if not self.adversarial:
+            return {"network": [self.classifier]}
+        if self.config.updates == "reversal":
+            return {"network": [self.classifier, self.adversary.discriminator]}
+        return {"discriminator": [self.adversary.discriminator], "network": [self.classifier]}
+
+    def step(self, draw: Callable[[], Adaptation], clock: Clock) -> Iterator[Turn]:
+        """Ganin et al. 2016, eqs. 13-15 by reversal (algorithm 1), or by turns."""
+        alternating = self.adversarial and self.config.updates == "alternating"
+        for _ in range(self.config.discriminator_updates if alternating else 0):
+            batch = draw()
+            with torch.no_grad():
+                source, target = self.view(batch.source, False), self.view(batch.target, True)
+            yield Turn("discriminator", self.domain_losses(source, target, clock))
+            self.adversary.enforce()
+        if not alternating:
+            batch = draw()
+        source = self.view(batch.source, False)
+        losses = {"label": self.label_losses(source.output, batch.label).mean()}
+        if self.adapted:
+            target = self.view(batch.target, True)
+            strength = at(self.config.weights.adversarial, clock)
+            if alternating:
+                losses["adversarial"] = -strength * self.verdict(source, target, clock)
+            elif self.adversarial:
+                losses |= self.domain_losses(source, target, clock, strength)
+            if (weight := at(self.config.weights.entropy, clock)) > 0:
+                losses["entropy"] = -weight * information(target.output)
+        yield Turn("network", losses)
+        if self.adversarial and not alternating:
+            self.adversary.enforce()
+
+    def view(self, images: Tensor, target: bool) -> View:
+        features = self.classifier.on(target).features(images)
+        return View(features, self.classifier.head(features))
+
+    def label_losses(self, output: Tensor, label: Tensor) -> Tensor:
+        """[N]: cross-entropy of the classes, or the mean squared error of the numbers."""
+        if self.classes:
+            return F.cross_entropy(output, label, reduction="none")
+        return (output - label).square().mean(1)
+
+    def domain_losses(self, source: View, target: View, clock: Clock, strength: float = 0.0) -> dict[str, Tensor]:
+        """What the discriminator minimises, the source being real; features go up it at `strength` times the rate."""
+        real, fake = (reverse(self.judged(view), strength) for view in (source, target))
+        weights = self.certainties(source, target)
+        return self.adversary.discriminator_losses(real, fake, clock, weights=weights, through=True)
+
+    def verdict(self, source: View, target: View, clock: Clock) -> Tensor:
+        """The discriminator's loss as it is, for the features alone."""
+        with frozen(self.adversary.discriminator):
+            real, fake = (
+                self.adversary.judge(self.adversary.shown(self.judged(view), clock)).logits for view in (source, target)
+            )
+        return self.config.objective.discriminator(real, fake, weights=self.certainties(source, target))
+
+    def certainties(self, source: View, target: View) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        return (certainty(source.output), certainty(target.output)) if self.config.entropy_weighting else (None, None)
+
+    def judged(self, view: View) -> Tensor:
+        """What the discriminator sees: [N, D], or the multilinear map of Long et al. 2018, eq. 5, [N, D·K]."""
+        if self.config.condition == "none":
+            return view.features
+        return (view.output.detach().softmax(1)[:, :, None] * view.features[:, None]).flatten(1)
+
+    def deployed(self) -> dict[str, nn.Module]:
+        return {"classifier": self.classifier}
+
+    def sides(self) -> dict[str, tuple[str, str]]:
+        return {"classifier": ("target", "label")}
+
+    def preview(self, networks: Mapping[str, nn.Module], batch: Adaptation) -> dict[str, Tensor]:
+        """Images of both domains, with bars of the probabilities of their classes in turn."""
+        columns = {}
+        for name, images, target in (("source", batch.source, False), ("target", batch.target, True)):
+            columns[name] = images
+            if self.classes:
+                columns[f"{name} classes"] = bars(self.ask(networks, images, target), *images.shape[2:])
+        return columns
+
+    def measure(self, networks: Mapping[str, nn.Module], batch: Adaptation) -> dict[str, Tensor]:
+        """On the source: the labels of the target are not there."""
+        output = self.ask(networks, batch.source, False)
+        right = {"accuracy": (output.argmax(1) == batch.label).float()} if self.classes else {}
+        return right | {"loss": self.label_losses(output, batch.label)}
+
+    def ask(self, networks: Mapping[str, nn.Module], images: Tensor, target: bool) -> Tensor:
+        """The output for images of a domain; the network is the target's again after it."""
+        network = networks["classifier"]
+        assert isinstance(network, Classifier)
+        try:
+            out: Tensor = network.on(target and self.adapted)(images)
+        finally:
+            network.on(self.adapted)
+        return out
+
+
+def information(output: Tensor) -> Tensor:
+    """H(mean p) − mean H(p) of a batch of logits [N, K]: certain of each, and not of the same class for all."""
+    p = output.softmax(1)
+    entropies: Tensor = torch.special.entr(torch.cat([p.mean(0, keepdim=True), p])).sum(1)
+    return entropies[0] - entropies[1:].mean()
+
+
+def certainty(output: Tensor) -> Tensor:
+    """1 + exp(−H(p)), over its mean, [N]: Long et al. 2018, eq. 7."""
+    weight: Tensor = 1 + (-torch.special.entr(output.detach().softmax(1)).sum(1)).exp()
+    return weight / weight.mean()
+
+
+def bars(output: Tensor, height: int, width: int) -> Tensor:
+    """Logits [N, K] → pictures [N, 1, H, W] of K bars whose heights are the probabilities."""
+    p = F.interpolate(output.softmax(1)[:, None], width, mode="nearest")  # [N, 1, W]
+    level = torch.arange(height, 0, -1, device=p.device) / height
+    return (level[:, None] <= p).float()[:, None] * 2 - 1
