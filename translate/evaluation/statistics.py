@@ -1,0 +1,88 @@
+"""The features of a set of pictures, in one pass for all feature spaces; kept on disk where they are asked for again."""
+
+import hashlib
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from translate import __version__
+from translate.data.channels import Pixels
+from translate.errors import EvaluationError
+from translate.evaluation.pictures import Pictures
+from translate.evaluation.spaces import Extracted, Space
+from translate.inference.writing import write
+
+VERSION, BATCH = 1, 64  # of the cached files; pictures through a network together, always: so digits stay the same
+
+
+def extract(
+    pictures: Pictures, spaces: Sequence[Space], channels: int, *, title: str, cache: Path | None = None
+) -> dict[str, Extracted]:
+    """By the name of the space. `channels` as for Space; `cache`: the folder of kept features, None for none.
+
+    A bar is shown on a terminal. Raises ImageError, and DataError for pictures that a space does not take.
+    """
+    found: dict[str, Extracted] = {}
+    digest = pictures.digest() if cache is not None else ""
+    for space in spaces:
+        if cache is not None and (kept := _kept(_place(cache, digest, space, channels))):
+            found[space.name] = kept
+    todo = [space for space in spaces if space.name not in found]
+    parts: dict[str, list[Extracted]] = {space.name: [] for space in todo}
+    for batch in _batches(pictures, title) if todo else ():
+        for space in todo:
+            parts[space.name].append(space(batch, channels))
+    for space in todo:
+        values, likely = zip(*parts[space.name], strict=True)
+        if len({each.shape[1] for each in values}) > 1:
+            raise EvaluationError(f"{space.name}: pictures of different sizes have no common features; choose pixels:32")
+        known = [each for each in likely if each is not None]
+        found[space.name] = Extracted(np.concatenate(values), np.concatenate(known) if known else None)
+        if cache is not None:
+            _keep(_place(cache, digest, space, channels), found[space.name])
+    return found
+
+
+def cache_folder() -> Path:
+    """Of this user: $TRANSLATE_CACHE, or the system's usual place."""
+    import pooch
+
+    return Path(os.environ.get("TRANSLATE_CACHE") or pooch.os_cache("translate")) / "features"
+
+
+def _batches(pictures: Pictures, title: str) -> Iterator[list[Pixels]]:
+    from tqdm import tqdm
+
+    with tqdm(total=len(pictures), desc=title, unit=" pictures", leave=False, disable=not sys.stderr.isatty()) as bar:
+        for start in range(0, len(pictures), BATCH):
+            batch = pictures.read(range(start, min(start + BATCH, len(pictures))))
+            yield batch
+            bar.update(len(batch))
+
+
+def _place(cache: Path, digest: str, space: Space, channels: int) -> Path:
+    key = [VERSION, __version__, digest, space.name, space.version, space.preparation, channels]
+    return cache / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()}.npz"
+
+
+def _kept(path: Path) -> Extracted | None:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return Extracted(file["values"], file["probabilities"] if "probabilities" in file else None)
+    except Exception:  # not there, or damaged in any way at all: it is computed again
+        return None
+
+
+def _keep(path: Path, extracted: Extracted) -> None:
+    """A full disk costs the time of the next run, not this one."""
+    file, likely = io.BytesIO(), extracted.probabilities
+    np.savez(file, values=extracted.values, **({} if likely is None else {"probabilities": likely}))
+    try:
+        write(path, file.getvalue())
+    except OSError as error:
+        print(f"{path}: features could not be kept ({error.strerror})", file=sys.stderr)
