@@ -45,7 +45,7 @@ def two_sample_test(
     def part(rows: slice) -> tuple[NDArray[Any], NDArray[np.int64]]:
         return np.concatenate([x[rows], y[rows]]), np.repeat([0, 1], len(x[rows]))
 
-    fitted = _classifier(model, seed).fit(*part(train))
+    fitted = new_classifier(model, seed).fit(*part(train))
     features, labels = part(held)
     edge = 1 / (len(labels) + 2)  # no probability is surer than the calibration sample allows
     isotonic = IsotonicRegression(y_min=edge, y_max=1 - edge, out_of_bounds="clip")
@@ -89,13 +89,14 @@ def train_on(
     train_x, test_x = checked(train_x, test_x)
     if len(np.unique(train_y)) < 2 or len(train_y) != len(train_x) or len(test_y) != len(test_x):
         raise EvaluationError("training on a set needs one label a sample, of at least 2 classes")
-    right = _classifier(model, seed).fit(train_x, train_y).predict(test_x) == test_y
+    right = new_classifier(model, seed).fit(train_x, train_y).predict(test_x) == test_y
     return Trained(
         float(right.mean()), {int(label): float(right[test_y == label].mean()) for label in np.unique(test_y)}
     )
 
 
-def _classifier(model: Model, seed: int) -> Any:
+def new_classifier(model: Model, seed: int) -> Any:
+    """An untrained one, with `fit`, `predict` and `predict_proba`."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

@@ -46,13 +46,12 @@ def blocks(rows: int, columns: int) -> Iterator[slice]:
 
 
 def squared_distances(x: Matrix, y: Matrix) -> Matrix:
-    """‖xᵢ − yⱼ‖² [N, M] by matrix multiplication; what rounding cannot tell from equal rows is exactly 0."""
+    """‖xᵢ − yⱼ‖² [N, M] by one matrix multiplication; what rounding cannot tell from equal rows is exactly 0."""
     centre = y.mean(0)
     x, y = x - centre, y - centre
-    values: Matrix = np.square(x).sum(1)[:, None] + np.square(y).sum(1)
-    rounding = 1e-13 * values
-    values -= 2 * x @ y.T
-    values[values < rounding] = 0
+    a, b = (np.square(rows).sum(1, keepdims=True) for rows in (x, y))
+    values: Matrix = np.hstack([x, a, np.ones_like(a)]) @ np.hstack([-2 * y, np.ones_like(b), b]).T
+    values[values < 1e-13 * (a + b.max())] = 0
     return values
 
 

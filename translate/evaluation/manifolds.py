@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from translate.evaluation.features import Features, Matrix, blocks, checked, ordered, squared_distances
 
+TIE = 1e-9  # relative: squared distances that differ by less are equal, whatever the rounding
+
 
 class PRD(NamedTuple):
     precision: Matrix  # [angles], of growing slope precision / recall
@@ -75,7 +77,7 @@ def precision_recall(reference: Features, generated: Features, *, k: int = 3) ->
     reference samples, recall with the number of generated ones. One outlier with a large ball covers much.
     """
     reference, generated = checked(reference, generated, least=k + 1)
-    real, fake = _radii(reference, k), _radii(generated, k)
+    real, fake = (_radii(sample, k) * (1 + TIE) for sample in (reference, generated))
     hits, recalled = 0, np.zeros(len(reference), bool)
     for rows in blocks(len(generated), len(reference)):
         distances = squared_distances(generated[rows], reference)
@@ -91,7 +93,7 @@ def density_coverage(reference: Features, generated: Features, *, k: int = 5) ->
     For equal distributions the expected density is 1 and coverage 1 − Π_{i<k} (N−1−i)/(N+M−1−i) ≈ 1 − 2^−k: 0.97.
     """
     reference, generated = checked(reference, generated, least=k + 1)
-    radii = _radii(reference, k)
+    radii = _radii(reference, k) * (1 - TIE)
     inside, covered = 0, np.zeros(len(reference), bool)
     for rows in blocks(len(generated), len(reference)):
         held = squared_distances(generated[rows], reference) < radii

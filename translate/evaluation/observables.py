@@ -74,8 +74,8 @@ def chi_squared(h1: NDArray[Any], h2: NDArray[Any]) -> ChiSquared:
 
     a, b = np.asarray(h1, np.float64), np.asarray(h2, np.float64)
     filled = a + b > 0
-    ratio = np.sqrt(b.sum() / a.sum())
-    statistic = float((np.square(a * ratio - b / ratio)[filled] / (a + b)[filled]).sum())
+    n, m = a.sum(), b.sum()
+    statistic = float((np.square(a * m - b * n)[filled] / (a + b)[filled]).sum() / (n * m))
     degrees = int(filled.sum()) - 1
     return ChiSquared(statistic, degrees, float(chi2.sf(statistic, degrees)) if degrees else 1.0)
 

@@ -108,7 +108,7 @@ def confusion(output: "Tensor", truth: "Tensor", palette: Sequence[Sequence[int]
 
     colours = torch.tensor(palette, dtype=torch.float32, device=truth.device) / 127.5 - 1  # [K, 3]
 
-    def classes(images: Tensor) -> Tensor:  # [N, H·W]
+    def classes(images: torch.Tensor) -> torch.Tensor:  # [N, H·W]
         pixels = images.float().flatten(2).transpose(1, 2)
         return torch.stack([torch.cdist(image, colours).argmin(1) for image in pixels])
 
