@@ -17,10 +17,11 @@ from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
 from translate import __version__, checkpoints
+from translate.batches import Labelled
 from translate.config.spec import Spec, explain
 from translate.data.channels import Pixels
 from translate.data.dataset import DatasetConfig
-from translate.data.source import Source, Split
+from translate.data.source import Source, SourceConfig, Split
 from translate.data.stream import batches
 from translate.errors import CheckpointError, ConfigError
 
@@ -102,7 +103,25 @@ def load(path: Path) -> Classifier:
     return Classifier(path, card, network.eval().requires_grad_(False).to(device))
 
 
-def train(source: Source, output: Path, *, epochs: int = 4, seed: int = 0, note: Note = print) -> Card:
+def source(config: str | None, data: str | None, root: Path | None, size: int) -> Source:
+    """The data of a config, or a set of pictures by its name. Raises TranslateError for what cannot be used."""
+    from translate.config.load import load as load_config
+    from translate.config.load import parse
+    from translate.data import find
+
+    if config is not None:
+        at = [] if root is None else [f"data.root={root}"]
+        chosen = load_config(config, [*at, "data.labels=true"]).data
+    else:
+        if root is None:
+            raise ConfigError("--data: needs --root, the folder where they are")
+        text = f"recipe: {{kind: gan}}\ndata: {{kind: dataset, name: {data}, size: {size}}}"
+        chosen = parse(text, "--data", [f"data.root={root}"]).data
+    assert isinstance(chosen, SourceConfig)
+    return find(chosen.kind)(chosen)
+
+
+def train(source: Source, output: Path, *, epochs: int = 2, seed: int = 0, note: Note = print) -> Card:
     """Trains on the training part of labelled pictures of one size, tests on the other, and writes `output`.
 
     Raises ConfigError where the data have no classes.
@@ -164,8 +183,9 @@ def _together(split: Split) -> tuple[Tensor, Tensor]:
     """uint8 [N, C, S, S] and labels [N]."""
     images, labels = [], []
     for _, batch in batches(split, 1000):
-        images.append(batch[0].add(1).mul(127.5).round().byte())
-        labels.append(batch[1])
+        assert isinstance(batch, Labelled)
+        images.append(batch.image.add(1).mul(127.5).round().byte())
+        labels.append(batch.label)
     return torch.cat(images), torch.cat(labels)
 
 

@@ -1,4 +1,4 @@
-"""The features of a set of pictures, in one pass for all feature spaces; kept on disk where they are asked for again."""
+"""The features of a set of pictures, in one pass for all feature spaces; those of references are kept on disk."""
 
 import hashlib
 import io
@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,9 @@ def extract(
     for space in todo:
         values, likely = zip(*parts[space.name], strict=True)
         if len({each.shape[1] for each in values}) > 1:
-            raise EvaluationError(f"{space.name}: pictures of different sizes have no common features; choose pixels:32")
+            raise EvaluationError(
+                f"{space.name}: pictures of different sizes have no common features; choose pixels:32"
+            )
         known = [each for each in likely if each is not None]
         found[space.name] = Extracted(np.concatenate(values), np.concatenate(known) if known else None)
         if cache is not None:
@@ -55,14 +58,19 @@ def cache_folder() -> Path:
     return Path(os.environ.get("TRANSLATE_CACHE") or pooch.os_cache("translate")) / "features"
 
 
-def _batches(pictures: Pictures, title: str) -> Iterator[list[Pixels]]:
+def bar(total: int, title: str) -> Any:
+    """A progress bar on a terminal, nothing elsewhere."""
     from tqdm import tqdm
 
-    with tqdm(total=len(pictures), desc=title, unit=" pictures", leave=False, disable=not sys.stderr.isatty()) as bar:
+    return tqdm(total=total, desc=title, unit=" pictures", leave=False, disable=not sys.stderr.isatty())
+
+
+def _batches(pictures: Pictures, title: str) -> Iterator[list[Pixels]]:
+    with bar(len(pictures), title) as progress:
         for start in range(0, len(pictures), BATCH):
             batch = pictures.read(range(start, min(start + BATCH, len(pictures))))
             yield batch
-            bar.update(len(batch))
+            progress.update(len(batch))
 
 
 def _place(cache: Path, digest: str, space: Space, channels: int) -> Path:
@@ -73,7 +81,7 @@ def _place(cache: Path, digest: str, space: Space, channels: int) -> Path:
 def _kept(path: Path) -> Extracted | None:
     try:
         with np.load(path, allow_pickle=False) as file:
-            return Extracted(file["values"], file["probabilities"] if "probabilities" in file else None)
+            return Extracted(file["values"], file.get("probabilities"))
     except Exception:  # not there, or damaged in any way at all: it is computed again
         return None
 
@@ -81,7 +89,8 @@ def _kept(path: Path) -> Extracted | None:
 def _keep(path: Path, extracted: Extracted) -> None:
     """A full disk costs the time of the next run, not this one."""
     file, likely = io.BytesIO(), extracted.probabilities
-    np.savez(file, values=extracted.values, **({} if likely is None else {"probabilities": likely}))
+    arrays = {"values": extracted.values} | ({} if likely is None else {"probabilities": likely})
+    np.savez(file, allow_pickle=False, **arrays)
     try:
         write(path, file.getvalue())
     except OSError as error:

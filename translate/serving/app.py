@@ -19,7 +19,7 @@ from translate.data.files import list_images
 from translate.errors import ConfigError, DataError
 from translate.inference.translator import Translator
 from translate.serving.limits import Guard
-from translate.serving.metrics import routes
+from translate.serving.metrics import Metrics, routes
 from translate.serving.service import Model, Service
 
 if TYPE_CHECKING:
@@ -78,12 +78,12 @@ def serve(options: Options) -> None:
 @contextmanager
 def running(options: Options) -> Iterator[Running]:
     """A server in a thread of its own; one at a time in a process."""
-    users = _users(options.auth)
+    users = logins(options.auth)
     examples = _examples(options.examples)
-    _check_port(options.host, options.port)
+    check_port(options.host, options.port)
     with tempfile.TemporaryDirectory(prefix="translate-") as name:
         folder = Path(name).resolve()  # for what visitors send and get, nothing else
-        os.environ.update(_GRADIO, GRADIO_TEMP_DIR=str(folder))
+        quieten(folder)
         service = Service(
             open_models(options.models, options.concurrency),
             folder,
@@ -95,10 +95,19 @@ def running(options: Options) -> Iterator[Running]:
 
         page = build(service, examples, options.concurrency)
         try:
-            yield Running(_launch(page, service, options, users), service)
+            upload = options.max_upload_mb << 20
+            guard = Middleware(Guard, folder=service.folder, upload=upload, metrics=service.metrics)
+            host, port = options.host, options.port
+            url = launch(page, guard, service.metrics, users, host=host, port=port, queue=options.queue, upload=upload)
+            yield Running(url, service)
         finally:
             page.close(verbose=False)
             service.close()
+
+
+def quieten(folder: Path) -> None:
+    """Before Gradio is imported: no statistics to its makers; `folder` is all that it may write to."""
+    os.environ.update(_GRADIO, GRADIO_TEMP_DIR=str(folder))
 
 
 def open_models(paths: Sequence[Path], lanes: int) -> list[Model]:
@@ -125,25 +134,38 @@ def _networks(path: Path) -> Sequence[str | None]:
     return list(load_networks(path))
 
 
-def _launch(page: "gr.Blocks", service: Service, options: Options, users: list[User] | None) -> str:
-    """The address. Gradio's own launch, for an app that is mounted in another lets every file of the server be read."""
+def launch(
+    page: "gr.Blocks",
+    guard: Middleware,
+    metrics: Metrics,
+    users: list[User] | None,
+    *,
+    host: str,
+    port: int,
+    queue: int,
+    upload: int,
+    api: bool = True,
+) -> str:
+    """The address. Gradio's own launch, for an app that is mounted in another lets every file of the server be read.
+
+    `upload`: bytes of a file; `api`: the page tells of it. Raises ConfigError where the port cannot be used.
+    """
     from translate.serving.page import HERE, theme
 
-    upload = options.max_upload_mb << 20
-    page.queue(max_size=options.queue, api_open=False)
+    page.queue(max_size=queue, api_open=False)
     try:
         _, url, _ = page.launch(
-            server_name=options.host,
-            server_port=options.port,
+            server_name=host,
+            server_port=port,
             auth=users,
             max_file_size=upload,
             state_session_capacity=SESSIONS,
             theme=theme(),
             css_paths=HERE / "page.css",
-            footer_links=["api"],
+            footer_links=["api"] if api else [],
             app_kwargs={
-                "routes": routes(service.metrics, lambda: len(page._queue), users),
-                "middleware": [Middleware(Guard, folder=service.folder, upload=upload, metrics=service.metrics)],
+                "routes": routes(metrics, lambda: len(page._queue), users),
+                "middleware": [guard],
                 **dict.fromkeys(("docs_url", "redoc_url", "openapi_url")),
             },
             share=False,
@@ -157,11 +179,11 @@ def _launch(page: "gr.Blocks", service: Service, options: Options, users: list[U
             quiet=True,
         )
     except OSError as error:
-        raise ConfigError(f"--port {options.port}: {error}") from None
+        raise ConfigError(f"--port {port}: {error}") from None
     return url.rstrip("/")
 
 
-def _check_port(host: str, port: int) -> None:
+def check_port(host: str, port: int) -> None:
     """Before anything is loaded; Gradio would try for seconds, and say less."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -171,7 +193,7 @@ def _check_port(host: str, port: int) -> None:
         raise ConfigError(f"{host}, port {port}: {reason}; choose another with --host and --port") from None
 
 
-def _users(auth: str | None) -> list[User] | None:
+def logins(auth: str | None) -> list[User] | None:
     if auth is None:
         return None
     path = Path(auth)
