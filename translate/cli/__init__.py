@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from translate import __version__
-from translate.cli import models, showers, simulate, train
+from translate.cli import compare, evaluate, models, showers, simulate, study, train
 from translate.errors import TranslateError
 
 
@@ -26,6 +26,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("translate", description="Train and use image-to-image translators.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for part in (train, models, simulate, showers):
+    for part in (train, evaluate, models, simulate, compare, showers, study):
         part.add(commands)
     return parser

@@ -158,6 +158,17 @@ class Export(Spec):
     licence: str | None = None  # of the training data, kept in the files
 
 
+class Study(Spec):
+    """What `translate study` compares with training on the source alone, and with the labelled target."""
+
+    # By name, what of the config is to be different, as in --set. The first also trains on translated images.
+    variants: Annotated[dict[str, tuple[str, ...]], Field(min_length=1)] = {
+        "dann": ("recipe.condition=none",),
+        "cdan": ("recipe.condition=prediction",),
+    }
+    translator: str | None = None  # the config of a method that makes source images look like the target's
+
+
 class Run(Spec):
     recipe: Annotated[SerializeAsAny[Kinded], BeforeValidator(_resolve)]
     data: Annotated[SerializeAsAny[Kinded], BeforeValidator(_resolve)]
@@ -175,3 +186,4 @@ class Run(Spec):
     compile: bool = False
     doctor: bool = True  # looks for what goes wrong at each line of the log and each validation, and says so
     export: Export | None = None
+    study: Study | None = None

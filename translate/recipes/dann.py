@@ -169,25 +169,23 @@ class DANN(Recipe, kind="dann"):
         columns = {}
         for name, images, target in (("source", batch.source, False), ("target", batch.target, True)):
             columns[name] = images
-            if self.classes:
-                columns[f"{name} classes"] = bars(self.ask(networks, images, target), *images.shape[2:])
+            if self.classes and images.shape[1] in (1, 3):
+                columns[f"{name} classes"] = bars(self.ask(networks, images, target).output, *images.shape[2:])
         return columns
 
     def measure(self, networks: Mapping[str, nn.Module], batch: Adaptation) -> dict[str, Tensor]:
         """On the source: the labels of the target are not there."""
-        output = self.ask(networks, batch.source, False)
+        output = self.ask(networks, batch.source, False).output
         right = {"accuracy": (output.argmax(1) == batch.label).float()} if self.classes else {}
         return right | {"loss": self.label_losses(output, batch.label)}
 
-    def ask(self, networks: Mapping[str, nn.Module], images: Tensor, target: bool) -> Tensor:
-        """The output for images of a domain; the network is the target's again after it."""
+    def ask(self, networks: Mapping[str, nn.Module], images: Tensor, target: bool) -> View:
+        """What a deployed network makes of images of a domain; it is the target's again after that."""
         network = networks["classifier"]
         assert isinstance(network, Classifier)
-        try:
-            out: Tensor = network.on(target and self.adapted)(images)
-        finally:
-            network.on(self.adapted)
-        return out
+        features = network.on(target and self.adapted).features(images)
+        network.on(self.adapted)
+        return View(features, network.head(features))
 
 
 def information(output: Tensor) -> Tensor:

@@ -1,0 +1,63 @@
+"""Two domains in memory as a source of training data, for variants that change what is in them."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from translate.batches import Adaptation, Unpaired
+from translate.data.adaptation import AdaptationSplit, Domain, Domains
+from translate.data.source import Batch, Source, SourceConfig
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+class MemorySource(Source):
+    """`original` with other images: Adaptation batches, or Unpaired ones for a translator with `config` of its own."""
+
+    def __init__(self, original: Source, domains: Domains, config: SourceConfig | None = None) -> None:
+        self.original, self.config = original, config or original.config
+        labelled = config is None
+        self.batch_type: type[Batch] = Adaptation if labelled else Unpaired
+        self.classes = original.classes if labelled else ()
+        channels = domains.source.images.shape[1]
+        self.channels = dict(original.channels) if labelled else {"a": channels, "b": channels}
+        affine = getattr(self.config, "affine", None)
+        source, source_test, target, target_test = domains
+        self.train = AdaptationSplit(source, target.images, train=True, affine=affine, labelled=labelled)
+        self.test = AdaptationSplit(source_test, target_test.images, train=False, labelled=labelled)
+
+    def describe(self) -> str:
+        return self.original.describe()
+
+    def picture(self, columns: Mapping[str, Sequence[Tensor]]) -> "Image.Image | None":
+        return self.original.picture(columns)
+
+
+def unlabelled(domains: Domains) -> Domains:
+    """The same without the labels of the target: whoever is given this cannot use them."""
+    target, target_test = (Domain(part.images, torch.empty(0)) for part in (domains.target, domains.target_test))
+    return domains._replace(target=target, target_test=target_test)
+
+
+def halves(domains: Domains) -> Domains:
+    """The source as both domains, which share no image: its training part in two, held-out images of both the same."""
+    count = len(domains.source.labels)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    test = domains.source_test
+    parts = [domains.source.take(part) for part in (order[: count // 2], order[count // 2 :])]
+    tests = [test.take(torch.arange(start, len(test.labels), 2)) for start in (0, 1)]
+    return Domains(parts[0], tests[0], parts[1], tests[1])
+
+
+@torch.inference_mode()
+def translated(domains: Domains, network: nn.Module, batch: int = 250) -> Domains:
+    """The source's images as `network` shows them, with their labels."""
+    parts = (
+        Domain(torch.cat([network(images) for images in part.images.split(batch)]), part.labels)
+        for part in (domains.source, domains.source_test)
+    )
+    source, source_test = (Domain(images.clone(), labels) for images, labels in parts)
+    return domains._replace(source=source, source_test=source_test)

@@ -1,0 +1,62 @@
+"""What a study trains: the source alone, the adapted variants, translated images, the labelled target, a null test."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from translate.config import Run
+from translate.config.load import dump, load, parse
+from translate.config.run import Study
+from translate.errors import ConfigError, unknown
+
+SOURCE_ONLY = (
+    "recipe.weights.adversarial=0",
+    "recipe.weights.entropy=0",
+    "recipe.condition=none",
+    "recipe.entropy_weighting=false",
+)
+BASELINE, CEILING, NULL, NULL_BASELINE = "source_only", "target_supervised", "null", "null_source_only"
+TRANSLATED = "translated"
+
+Domains = Literal["both", "target", "halves"]
+
+
+class Variant(NamedTuple):
+    name: str
+    run: Run
+    domains: Domains = "both"  # target: it is both domains, and has labels; halves: so is the source
+    translated: bool = False  # its source images are what the translator makes of them
+
+    @property
+    def adapted(self) -> bool:
+        """Whether it is one of those among which is selected without labels of the target."""
+        return self.domains == "both" and self.name != BASELINE
+
+
+def variants(run: Run, chosen: Sequence[str] = ()) -> list[Variant]:
+    """Those of the config, or the chosen ones. Raises ConfigError for a name that is not known."""
+    study = run.study or Study()
+    alone = changed(run, SOURCE_ONLY)
+    adapted = [Variant(name, changed(run, overrides)) for name, overrides in study.variants.items()]
+    first = adapted[0]
+    found = [Variant(BASELINE, alone), *adapted]
+    if study.translator:
+        found.append(Variant(TRANSLATED, alone, translated=True))
+        found.append(Variant(f"{TRANSLATED}+{first.name}", first.run, translated=True))
+    found.append(Variant(CEILING, alone, "target"))
+    found += [Variant(NULL_BASELINE, alone, "halves"), Variant(NULL, first.run, "halves")]
+    names = [variant.name for variant in found]
+    for name in chosen:
+        if name not in names:
+            raise ConfigError(f"--variants: {unknown('variant', name, names)}")
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"study.variants: {name!r} is a variant of every study; choose another name")
+    return [variant for variant in found if not chosen or variant.name in chosen]
+
+
+def translator(run: Run) -> Run | None:
+    return load(run.study.translator) if run.study and run.study.translator else None
+
+
+def changed(run: Run, overrides: Sequence[str]) -> Run:
+    return parse(dump(run), "study.variants", overrides)
