@@ -236,8 +236,8 @@ class DetectorSource(Source):
             raise ConfigError(f"data.crop: {crop[0]}x{crop[1]} is larger than the images, {whole[0]}x{whole[1]}")
         if any(side % multiple for side in (*(crop or ()), *whole)):
             raise ConfigError(
-                f"data.crop: images of {whole[0]}x{whole[1]} cells (cropped to {crop}) are not multiples of {multiple}, as the "
-                "network needs: choose a refiner, a smaller depth or another crop"
+                f"data.crop: images of {whole[0]}x{whole[1]} cells, cropped to {crop}, are no multiples of {multiple}, "
+                "as the network needs: choose a refiner, a smaller depth or another crop"
             )
         if not part.total:
             raise DataError("data: no events to train on: lower data.test_share")

@@ -1,7 +1,7 @@
 """Where showers come from, files or the simulator, and any of them at any time without all of them in memory.
 
-Events are read, or simulated, in blocks of 32 MB, of which the last few are kept: what takes them in the order of
-`Reader.order` reads each block once, however large the files are.
+Events are read, or simulated, in blocks, of which the last 256 MB are kept: what takes them in the order of
+`Reader.order` reads each block once an epoch, or once altogether where they all fit.
 """
 
 import os
@@ -20,8 +20,8 @@ from translate.detector.showers import Showers
 from translate.detector.simulator import Detector, simulate
 from translate.errors import DataError
 
-BLOCK_BYTES, GROUP = 32 << 20, 8  # of a block; blocks whose events are mixed
-_SIMULATED = 128  # events that the simulator makes at a time
+BLOCK, BLOCK_BYTES = 1024, 32 << 20  # events in a block, at most
+KEPT_BYTES = 256 << 20  # of blocks, whose events are mixed
 
 Paths = Annotated[
     tuple[Path, ...],
@@ -70,8 +70,9 @@ class Reader:
             raise DataError(f"{events.files[0]} and the files after it differ in their layers: {sorted(shapes)}")
         (self.shape,) = shapes  # L, H, W
         self.count = sum(self.counts)
-        size = max(1, BLOCK_BYTES // (4 * prod(self.shape)))
-        self.size = size // _SIMULATED * _SIMULATED if size >= _SIMULATED else size  # events in a block
+        event = 4 * prod(self.shape)  # bytes
+        self.size = min(BLOCK, max(1, BLOCK_BYTES // event))  # events in a block
+        self.group = max(1, KEPT_BYTES // (self.size * event))  # blocks
 
     @property
     def tiles(self) -> bool:
@@ -92,7 +93,7 @@ class Reader:
             rng.permutation(
                 np.concatenate([np.arange(b * self.size, min((b + 1) * self.size, self.count)) for b in group])
             )
-            for group in np.split(blocks, range(GROUP, len(blocks), GROUP))
+            for group in np.split(blocks, range(self.group, len(blocks), self.group))
         ]
 
     def take(self, numbers: NDArray[np.int64]) -> Taken:
@@ -102,14 +103,13 @@ class Reader:
             part, mine = self._block(int(block)), which == block
             if not found.cells.size:
                 found = found._replace(cells=np.empty((len(numbers), *self.shape), part.cells.dtype))
-            for whole, piece in zip(found, part, strict=True):
-                whole[mine] = piece[within[mine]]
+            found.cells[mine], found.energy[mine], found.particle[mine] = (piece[within[mine]] for piece in part)
         return found
 
     def _block(self, block: int) -> Taken:
         kept = self._mine()[1]
         if block not in kept:
-            while len(kept) > GROUP:
+            while len(kept) > self.group:
                 kept.popitem(last=False)
             start = block * self.size
             showers = self._read(start, min(start + self.size, self.count))

@@ -47,4 +47,5 @@ def view(cells: NDArray[np.float64]) -> NDArray[np.float64]:
     if len(cells) == 1:
         return front
     gap = np.full((cells.shape[1], 1), np.nan)
-    return np.concatenate([front, gap, cells.sum(2).T], axis=1)
+    both: NDArray[np.float64] = np.concatenate([front, gap, cells.sum(2).T], axis=1)
+    return both

@@ -67,7 +67,7 @@ def generate(
     Raises ModelError for a network that is none and for a type that it does not know.
     """
     session = open_session(model, precision="fp32")
-    card, normalisation = session.card, _normalisation(session.card)
+    card = session.card
     if card.latent is None or card.energy_unit is None:
         raise ModelError(f"{model}: does not generate showers; to translate some use translate refine")
     if particle is not None and particle not in card.labels:
@@ -79,8 +79,7 @@ def generate(
     def chunks() -> Iterator[Showers]:
         for start in range(0, count, CHUNK):
             numbers = np.arange(start, min(start + CHUNK, count))
-            showers = make(session, *_drawn(card, kinds, energy, numbers, seed), seed=seed + start)
-            yield showers
+            yield make(session, *_drawn(card, kinds, energy, numbers, seed), seed=seed + start)
 
     return write_showers(output, chunks(), FileOptions(unit="MeV"))
 
@@ -88,7 +87,8 @@ def generate(
 def make(session: Session, energy: NDArray[np.float32], label: NDArray[np.int64], *, seed: int = 0) -> Showers:
     """Showers of these energies [N] in GeV and classes [N] of the card, from a conditional generator."""
     card, rng = session.card, np.random.default_rng((seed, 1))
-    assert card.latent is not None and card.energy_unit is not None
+    assert card.latent is not None
+    assert card.energy_unit is not None
     noise = rng.standard_normal((len(energy), card.latent - 1), np.float32)
     latent = np.concatenate([noise, np.log10(energy / card.energy_unit, dtype=np.float32)[:, None]], 1)
     images = session.run({"latent": latent} | ({"label": label} if card.labels else {}))

@@ -65,7 +65,7 @@ class Refiner(nn.Module):
         y = compressed(x, self.config.compress)
         seen = y if self.noise is None else torch.cat([y, self.noise(y)], 1)
         y = y + self.last(self.blocks(self.first(seen))).float()
-        return expanded(F.relu(y) if self.config.positive else y, self.config.compress)
+        return expanded(rectified(y) if self.config.positive else y, self.config.compress)
 
 
 class RefinerBlock(nn.Module):
@@ -78,6 +78,12 @@ class RefinerBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = F.leaky_relu(x + self.conv2(F.leaky_relu(self.conv1(x), 0.2)), 0.2)
         return out
+
+
+def rectified(y: Tensor) -> Tensor:
+    """ReLU, but where it is 0 a tenth of the gradient passes: else a cell that is 0 would stay so for ever."""
+    leaky = F.leaky_relu(y, 0.1)
+    return leaky + (F.relu(y) - leaky).detach()
 
 
 def compressed(x: Tensor, threshold: float | None) -> Tensor:

@@ -16,7 +16,7 @@ from translate.batches import DiscriminatorOutput
 from translate.config.spec import Spec
 from translate.errors import ConfigError
 from translate.nn.blocks import BatchNorm, Conv2d
-from translate.nn.refiner import compressed, expanded
+from translate.nn.refiner import compressed, expanded, rectified
 from translate.nn.residual import double
 
 Size = tuple[int, int]  # H, W
@@ -50,8 +50,6 @@ class ShowerGenerator(nn.Module):
             for a, b in ((w, w), (w, w // 2), (w // 2, w // 2))
         )
         self.last = Conv2d(w // 2, channels, 3, padding=1)
-        assert self.last.bias is not None
-        nn.init.constant_(self.last.bias, 0.1)  # a ReLU that is 0 everywhere learns nothing
         if any(not 0 <= layer < channels for layer in config.signed) or len(set(config.signed)) == channels:
             raise ConfigError(
                 f"recipe.generator.signed: of layers 0 to {channels - 1}, and not all, got {config.signed}"
@@ -66,7 +64,7 @@ class ShowerGenerator(nn.Module):
             x = block(double(x) if level < 2 else x)
         height, width = self.size
         y = self.last(x)[:, :, :height, :width].float()
-        energy = F.relu(y) * self.unsigned
+        energy = rectified(y) * self.unsigned
         if self.config.signed:
             energy = energy + y * (1 - self.unsigned) * (energy.sum(1, keepdim=True) > 0)
         return expanded(energy, self.config.compress)
@@ -104,6 +102,8 @@ class Critic(nn.Module):
 
     def forward(self, showers: Tensor, told: Tensor | None = None) -> DiscriminatorOutput:
         sums = compressed(expanded(showers, self.compress).sum((2, 3)), self.compress)  # [N, C]
+        if self.compress is None:
+            sums = sums / math.sqrt(showers[0, 0].numel())  # as steep as a cell
         beside = [sums]
         if told is not None:
             beside.append(told)

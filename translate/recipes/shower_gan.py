@@ -79,9 +79,10 @@ class ShowerGAN(Recipe, kind="shower_gan"):
             yield Turn("discriminator", losses)
             self.adversary.enforce()
         fake = self.generator(self.latent(condition), label)
-        losses = self.adversary.generator_losses(self.seen(fake), clock, self.told(label, condition))
+        told = self.told(label, condition)
+        losses = self.adversary.generator_losses(self.seen(fake), clock, told)
         if peak(self.config.weights.energy) > 0:
-            apart = moments_apart(self.deposited(fake), self.deposited(real), condition)
+            apart = moments_apart(self.deposited(fake), self.deposited(real), told)
             losses["energy"] = at(self.config.weights.energy, clock) * apart
         yield Turn("generator", losses)
 
@@ -119,13 +120,13 @@ class ShowerGAN(Recipe, kind="shower_gan"):
         return {"data": batch.image} | {f"sample {number}": showers for number, showers in enumerate(made, 1)}
 
 
-def moments_apart(fake: Tensor, real: Tensor, condition: Tensor) -> Tensor:
-    """How far the deposited energies [N] of generated and real showers of the same conditions [N, K] are apart: squared
-    differences of mean, of mean times condition (the slope of the response) and of standard deviation (the resolution),
-    relative to the real mean.
+def moments_apart(fake: Tensor, real: Tensor, told: Tensor) -> Tensor:
+    """How far the deposited energies [N] of generated and real showers, of which the same is told [N, K], are apart:
+    squared differences of mean, of mean times what is told (the slope of the response, the mean of a class) and of
+    standard deviation (the resolution), relative to the real mean.
     """
     scale = real.abs().mean().clamp_min(1e-12)
     fake, real = fake / scale, real / scale
     change = fake - real
-    slope = (change[:, None] * condition).mean(0).square().sum()
+    slope = (change[:, None] * told).mean(0).square().sum()
     return change.mean().square() + slope + (fake.std(correction=0) - real.std(correction=0)).square()

@@ -1,0 +1,161 @@
+import pytest
+import torch
+
+from translate.errors import ConfigError
+from translate.nn import CriticConfig, RefinerConfig, ResNetConfig, ShowerGeneratorConfig, UNetConfig
+from translate.nn.blocks import Noise
+from translate.nn.refiner import compressed, expanded, rectified
+
+SMALL = {"width": 8, "blocks": 2}
+
+
+def showers(count=4, layers=3, height=6, width=5, seed=0):
+    """Sparse, with values from 0.01 to 1000."""
+    generator = torch.Generator().manual_seed(seed)
+    values = 10 ** (torch.rand(count, layers, height, width, generator=generator) * 5 - 2)
+    return values * (torch.rand(values.shape, generator=generator) < 0.4)
+
+
+@pytest.mark.parametrize("compress", [None, 10.0])
+def test_a_new_refiner_changes_little_and_gives_no_negative_cell(compress):
+    torch.manual_seed(0)
+    x = showers()
+    y = RefinerConfig(**SMALL, compress=compress).build(3, 3)(x)
+    assert y.shape == x.shape
+    assert y.dtype == torch.float32
+    assert y.min() >= 0
+    torch.testing.assert_close(y, x, rtol=0.05, atol=0.5)
+
+
+def test_the_output_is_the_relu_of_the_sum():
+    """Shrivastava et al. 2017 with the ReLU of physical units: R(x) = ReLU(x + g(x))."""
+    config = RefinerConfig(**SMALL)
+    network, x = config.build(3, 3), showers()
+    torch.nn.init.normal_(network.last.weight, 0, 1)
+    g = network.last(network.blocks(network.first(x)))
+    torch.testing.assert_close(network(x), (x + g).clamp_min(0))
+    assert (network(x)[x > 0] == 0).any()
+    signed = RefinerConfig(**SMALL, positive=False).build(3, 3)
+    signed.load_state_dict(network.state_dict())
+    torch.testing.assert_close(signed(x), x + g)
+    assert signed(x).min() < 0
+
+
+def test_a_gain_is_one_number_in_compressed_units():
+    """With all weights 0 but the last bias, b adds to log(1 + x/t): large cells are multiplied by exp(b)."""
+    network = RefinerConfig(**SMALL, compress=1e-3).build(1, 1)
+    torch.nn.init.zeros_(network.last.weight)
+    torch.nn.init.constant_(network.last.bias, -0.03)
+    x = torch.full((1, 1, 2, 2), 100.0)
+    torch.testing.assert_close(network(x), x * torch.tensor(-0.03).exp(), rtol=1e-4, atol=0)
+
+
+def test_compression_is_undone_and_keeps_signs_and_zeros():
+    x = torch.tensor([0.0, 1e-3, 1.0, 1e4, -5.0])
+    for threshold in (None, 0.01, 10.0):
+        back = expanded(compressed(x, threshold), threshold)
+        torch.testing.assert_close(back, x, rtol=1e-5, atol=1e-6)
+        assert back[0] == 0
+    torch.testing.assert_close(compressed(torch.tensor([-10.0]), 10.0), -torch.tensor([2.0]).log())
+
+
+def test_a_cell_that_is_zero_can_come_back():
+    y = torch.tensor([-2.0, 0.5], requires_grad=True)
+    out = rectified(y)
+    torch.testing.assert_close(out, torch.tensor([0.0, 0.5]), rtol=0, atol=0)
+    out.sum().backward()
+    torch.testing.assert_close(y.grad, torch.tensor([0.1, 1.0]))
+
+
+def test_every_weight_is_reached_and_size_is_free():
+    network = RefinerConfig(**SMALL, compress=1.0, noise=2).build(2, 2)
+    for height, width in ((5, 9), (16, 4)):
+        assert network(showers(2, 2, height, width)).shape == (2, 2, height, width)
+    network(showers(2, 2)).log1p().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def test_noise_follows_the_seed_and_is_normal():
+    noise, x = Noise(3).eval(), torch.zeros(64, 1, 16, 16)
+    noise.seed = torch.arange(64)
+    first = noise(x)
+    assert first.shape == (64, 3, 16, 16)
+    torch.testing.assert_close(first, noise(x), rtol=0, atol=0)
+    assert first.mean().abs() < 0.02
+    assert abs(first.std() - 1) < 0.02
+    assert abs((first**4).mean() - 3) < 0.15
+    flat = first.flatten(1)
+    correlation = torch.corrcoef(flat) - torch.eye(64)
+    assert correlation.abs().max() < 0.25  # √(1/768) = 0.036 each
+    noise.seed = torch.arange(64).flip(0)
+    torch.testing.assert_close(noise(x), first.flip(0), rtol=0, atol=0)
+    noise.seed = None
+    assert not torch.equal(noise(x), noise(x))
+    noise.at_test = False
+    assert (noise(x) == 0).all()
+
+
+def test_a_refiner_needs_equal_channels():
+    with pytest.raises(ConfigError, match="3 channels into one of as many, not of 1"):
+        RefinerConfig().build(3, 1)
+
+
+@pytest.mark.parametrize(
+    "config", [UNetConfig(width=4, depth=3), ResNetConfig(width=4, blocks=1)], ids=["unet", "resnet"]
+)
+def test_outputs_without_limits(config):
+    torch.manual_seed(0)
+    x = 100 * torch.randn(1, 2, 16, 16)
+    tanh = config.build(2, 2).eval()
+    for output, low in (("linear", False), ("relu", True)):
+        other = config.model_copy(update={"output": output}).build(2, 2).eval()
+        assert list(other.state_dict()) == list(tanh.state_dict())
+        other.load_state_dict({key: 50 * value for key, value in tanh.state_dict().items()})
+        y = other(x)
+        assert y.max() > 1
+        assert (y.min() >= 0) == low
+    assert tanh(x).abs().max() <= 1
+
+
+@pytest.mark.parametrize("size", [(9, 9), (12, 12), (7, 10)])
+def test_generator_and_critic_of_showers(size):
+    torch.manual_seed(0)
+    generator = ShowerGeneratorConfig(latent=6, width=8, compress=0.1).build(3, size, 1, 2)
+    critic = CriticConfig(width=4).build(3, size, 0.1, told=3)
+    latent, label = torch.randn(5, 7), torch.arange(5) % 2
+    made = generator(latent, label)
+    assert made.shape == (5, 3, *size)
+    assert made.min() >= 0
+    assert not torch.equal(made, generator(latent, 1 - label))
+    told = torch.cat([latent[:, -1:], torch.nn.functional.one_hot(label, 2)], 1)
+    logits = critic(compressed(made, 0.1), told).logits
+    assert logits.shape == (5, 1)
+    (logits.sum() + made.sum()).backward()
+    for network in (generator, critic):
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def test_a_critic_sees_the_energy_of_each_layer():
+    critic = CriticConfig(width=2).build(2, (4, 4), 1.0)
+    seen = []
+    critic.logit.register_forward_hook(lambda _, arguments, __: seen.append(arguments[0][:, -2:]))
+    cells = torch.tensor([3.0, 0.5]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+    critic(compressed(cells, 1.0))
+    torch.testing.assert_close(seen[0], torch.tensor([[48.0, 8.0]]).log1p())
+
+
+def test_signed_layers_are_zero_where_nothing_is_seen():
+    torch.manual_seed(0)
+    generator = ShowerGeneratorConfig(latent=4, width=8, signed=(1,)).build(2, (8, 8), 1, 0)
+    signal, time = generator(5 * torch.randn(20, 5)).unbind(1)
+    assert (signal == 0).any()
+    assert (signal > 0).any()
+    assert (time[signal == 0] == 0).all()
+    assert time.min() < 0
+    with pytest.raises(ConfigError, match="of layers 0 to 1, and not all"):
+        ShowerGeneratorConfig(signed=(2,)).build(2, (8, 8), 1, 0)
+
+
+def test_a_critic_needs_one_size():
+    with pytest.raises(ConfigError, match=r"set data\.crop"):
+        CriticConfig().build(3, None)

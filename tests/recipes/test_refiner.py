@@ -1,0 +1,144 @@
+import pytest
+import torch
+import yaml
+from pydantic import ValidationError
+
+from translate.batches import Unpaired
+from translate.config import Clock
+from translate.config.load import parse
+from translate.recipes import find
+from translate.recipes.refiner import centroid, centroid_change, energy_change
+
+SMALL = {
+    "generator": {"width": 8, "blocks": 1},
+    "discriminator": {"kind": "shower", "width": 4},
+    "discriminator_updates": 2,
+    "pool_size": 0,
+}
+
+
+def build(options=None, channels=2, size=(4, 4)):
+    written = {"recipe": {"kind": "refiner"} | SMALL | (options or {}), "data": {"kind": "detector", "root": "x"}}
+    run = parse(yaml.safe_dump(written), "x")
+    torch.manual_seed(0)
+    return find("refiner")(run.recipe, {"a": channels, "b": channels}, size).train()
+
+
+def images(count=16, gain=1.0, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    cells = torch.empty(count, 2, 4, 4).exponential_(generator=generator)
+    return gain * cells * (torch.rand(cells.shape, generator=generator) < 0.5)
+
+
+def test_conservation_by_hand():
+    before = torch.zeros(2, 2, 3, 3)
+    before[0, 0, 1, 1], before[1, 1, 0, 2] = 4.0, 2.0  # sums 4 and 2, mean 3
+    after = before.clone()
+    after[0, 0, 1, 1] = 7.0  # sum +3
+    torch.testing.assert_close(energy_change(before, after), torch.tensor((3 / 3) ** 2 / 2))
+    torch.testing.assert_close(centroid(before), torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 2.0]]))
+    assert centroid_change(before, after) == 0
+    after[0, 0, 1, 1], after[0, 1, 2, 1] = 2.0, 2.0  # the centre moves by (½, ½, 0)
+    torch.testing.assert_close(centroid_change(before, after), torch.tensor(0.5 / 2))
+    assert energy_change(before, after) == 0
+
+
+def test_the_sum_of_signed_images_may_be_nothing():
+    before = torch.tensor([1.0, -1.0]).view(1, 1, 1, 2)
+    assert torch.isfinite(energy_change(before, before * 2))
+    assert torch.isfinite(centroid(torch.zeros(1, 1, 2, 2))).all()
+
+
+def test_losses_are_those_of_the_paper():
+    recipe = build(
+        {
+            "weights": {"l1": 2.0, "energy": 3.0, "centroid": 4.0},
+            "generator": {"width": 8, "blocks": 1, "compress": 0.5},
+        }
+    )
+    batch = Unpaired(images(), images(seed=1))
+    turns = list(recipe.step(lambda: batch, Clock(0, 0, 1)))
+    assert [turn.player for turn in turns] == ["discriminator", "discriminator", "refiner"]
+    refined, judge = recipe.refiner(batch.a), recipe.adversary.discriminator
+    seen = {name: torch.log1p(x / 0.5) for name, x in (("a", batch.a), ("b", batch.b), ("refined", refined))}
+    losses = turns[-1].losses
+    torch.testing.assert_close(losses["adversarial"], -judge(seen["refined"]).logits.mean())
+    torch.testing.assert_close(losses["l1"], 2 * (seen["refined"] - seen["a"]).abs().mean())
+    torch.testing.assert_close(losses["energy"], 3 * energy_change(batch.a, refined))
+    torch.testing.assert_close(losses["centroid"], 4 * centroid_change(batch.a, refined))
+    expected = judge(seen["refined"]).logits.mean() - judge(seen["b"]).logits.mean()
+    torch.testing.assert_close(turns[0].losses["discriminator"], expected)
+    assert "gradient_penalty" in turns[0].losses
+
+
+def test_terms_that_are_off_are_not_there():
+    recipe = build({"weights": {"l1": 0.0}})
+    batch = Unpaired(images(), images(seed=1))
+    assert set(list(recipe.step(lambda: batch, Clock(0, 0, 1)))[-1].losses) == {"adversarial"}
+
+
+def test_each_player_moves_in_its_own_turn():
+    recipe = build()
+    batch, players = Unpaired(images(), images(gain=0.2, seed=1)), recipe.players()
+    parameters = {name: [p for module in modules for p in module.parameters()] for name, modules in players.items()}
+    assert {id(p) for group in parameters.values() for p in group} == {id(p) for p in recipe.parameters()}
+    optimizers = {name: torch.optim.Adam(group, 1e-3) for name, group in parameters.items()}
+    for turn in recipe.step(lambda: batch, Clock(0, 0, 1)):
+        before = {name: [p.detach().clone() for p in group] for name, group in parameters.items()}
+        recipe.zero_grad()
+        sum(turn.losses.values()).backward()
+        optimizers[turn.player].step()
+        for name, group in parameters.items():
+            changed = [not torch.equal(p, old) for p, old in zip(group, before[name], strict=True)]
+            # The critic's last bias has no gradient, since it adds to real and refined alike.
+            assert sum(changed) >= len(group) - 1 if name == turn.player else not any(changed)
+
+
+def test_the_critic_is_shown_earlier_refined_images():
+    recipe = build({"pool_size": 8})
+    batch = Unpaired(images(), images(seed=1))
+    list(recipe.step(lambda: batch, Clock(0, 0, 1)))
+    assert len(recipe.adversary.pool.stored) == 8
+
+
+@pytest.mark.parametrize("gain", [0.5, 2.0])
+def test_a_trained_critic_moves_the_refiner_towards_the_gain_of_the_data(gain):
+    recipe = build({"generator": {"width": 8, "blocks": 1, "compress": 0.1}, "weights": {"l1": 0.0}})
+    recipe.refiner.requires_grad_(False)
+    optimizer = torch.optim.Adam(recipe.adversary.discriminator.parameters(), 1e-3, betas=(0.0, 0.9))
+
+    def full(seed, gain=1.0):
+        return gain * torch.randn(16, 2, 4, 4, generator=torch.Generator().manual_seed(seed)).exp()
+
+    for step in range(40):
+        batch = Unpaired(full(step), full(1000 + step, gain))
+        for turn in recipe.step(lambda batch=batch: batch, Clock(step, 0, 40)):
+            if turn.player == "discriminator":
+                recipe.zero_grad()
+                sum(turn.losses.values()).backward()
+                optimizer.step()
+    bias, simulated = recipe.refiner.last.bias.requires_grad_(), full(5000)
+    recipe.refiner_losses(simulated, recipe.refiner(simulated), Clock(0, 0, 1))["adversarial"].backward()
+    assert bias.grad.sum().sign() == (1 if gain < 1 else -1)  # downhill is towards the data
+
+
+def test_shown_and_compared():
+    recipe = build()
+    batch = Unpaired(images(), images(seed=1))
+    shown = recipe.preview(recipe.deployed(), batch)
+    torch.testing.assert_close(shown["change"], shown["refined"] - shown["simulation"])
+    assert recipe.compare(recipe.deployed(), batch)["refiner"].truth is batch.b
+    assert recipe.sides() == {"refiner": ("a", "b")}
+
+
+def test_patches_of_any_size():
+    recipe = build({"discriminator": {"kind": "patchgan", "width": 4, "layers": 1, "norm": "none"}}, size=None)
+    batch = Unpaired(torch.rand(2, 2, 8, 12), torch.rand(2, 2, 8, 12))
+    assert all(
+        torch.isfinite(loss) for turn in recipe.step(lambda: batch, Clock(0, 0, 1)) for loss in turn.losses.values()
+    )
+
+
+def test_a_wasserstein_critic_needs_its_penalty():
+    with pytest.raises(ValidationError, match="no minimum unless"):
+        find("refiner").Config(penalties=())
