@@ -212,7 +212,9 @@ class DetectorSource(Source):
             )
         self.train = DetectorSplit(config, train, self.classes, pairs)
         pairs = pairs and _same_events(test)
-        self.test = DetectorSplit(config, test, self.classes, pairs) if all(part.total for part in test) else None
+        self.test = (
+            DetectorSplit(config, test, self.classes, pairs) if test and all(part.total for part in test) else None
+        )
 
     def _parts(self) -> tuple[list[Part], list[Part]]:
         """Training and test parts: of both sides where `gives` wants both."""
