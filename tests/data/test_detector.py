@@ -152,6 +152,8 @@ def test_a_folder_of_tiles(tiles):
     torch.testing.assert_close(test.b, 2 * test.a)
     pairs = first(DetectorSource(DetectorConfig(root=tiles, gives="paired", crop=8)), 4)
     torch.testing.assert_close(pairs.target, 2 * pairs.source)
+    back = first(DetectorSource(DetectorConfig(root=tiles, gives="paired", direction="b2a")), 4)
+    torch.testing.assert_close(back.source, 2 * back.target)
 
 
 def test_metrics_are_in_counts(tiles):
@@ -206,7 +208,7 @@ def test_built_in_showers():
         ({}, "either root, or simulation and data"),
         ({"root": "x", "simulation": {"files": "y"}}, "either root, or simulation and data"),
         ({"simulation": {"files": "y"}}, "unpaired needs both"),
-        ({"simulation": {"files": "y"}, "gives": "images", "download": "slats"}, "download: needs root"),
+        ({"simulation": {"files": "y"}, "gives": "images", "download": "slats"}, "are of root"),
         ({"root": "x", "augment": [{"name": "Rotate"}]}, "use crop alone"),
         ({"root": "x", "classes": ["electorn"]}, "did you mean 'electron'"),
         (

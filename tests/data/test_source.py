@@ -21,7 +21,7 @@ def refused(**keys):
 
 
 def test_kinds_are_the_modules():
-    assert kinds() == ["dataset", "glyphs", "images", "paired", "toy", "unpaired"]
+    assert kinds() == ["dataset", "detector", "digits", "glyphs", "images", "paired", "toy", "unpaired"]
     for kind in kinds():
         assert find(kind).Config.model_fields["kind"].default == kind
 
@@ -29,7 +29,8 @@ def test_kinds_are_the_modules():
 @pytest.mark.parametrize("name", ["unpared", "stream", "source", "", "../paired"])
 def test_unknown_kind(name):
     with pytest.raises(
-        ConfigError, match=r"data\.kind: unknown kind .*known: dataset, glyphs, images, paired, toy, unpaired"
+        ConfigError,
+        match=r"data\.kind: unknown kind .*known: dataset, detector, digits, glyphs, images, paired, toy, unpaired",
     ):
         find(name)
     if name == "unpared":

@@ -75,6 +75,16 @@ def test_every_weight_is_reached_and_size_is_free():
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
+@pytest.mark.parametrize(("dilate", "reach"), [(False, 1 + 2 * 3), (True, 1 + 2 * (1 + 2 + 4))])
+def test_how_far_a_refiner_sees(dilate, reach):
+    torch.manual_seed(0)
+    network = RefinerConfig(width=4, blocks=3, dilate=dilate, positive=False).build(1, 1)
+    x = torch.ones(1, 1, 1, 64, requires_grad=True)
+    (network(x)[0, 0, 0, 32] - x[0, 0, 0, 32]).backward()
+    seen = x.grad[0, 0, 0].nonzero()[:, 0]
+    assert (seen.min().item(), seen.max().item()) == (32 - reach, 32 + reach)
+
+
 def test_noise_follows_the_seed_and_is_normal():
     noise, x = Noise(3).eval(), torch.zeros(64, 1, 16, 16)
     noise.seed = torch.arange(64)

@@ -18,8 +18,8 @@ class Archive:
 
     @property
     def known(self) -> str | None:
-        """The published hash, for people."""
-        return f"SHA-256 {self.sha256}" if self.sha256 else f"MD5 {self.md5}" if self.md5 else None
+        """What the published hash is, for people."""
+        return "SHA-256" if self.sha256 else "MD5" if self.md5 else None
 
     @property
     def file_name(self) -> str:

@@ -47,6 +47,7 @@ class DetectorConfig(SourceConfig):
     download: Literal["slats"] | None = None  # into `root`
     simulation: Events | None = None
     data: Events | None = None
+    direction: Literal["a2b", "b2a"] = "a2b"  # b2a: both sides of `root` change places
     pairs: bool = False  # event for event, both sides are the same; of tiles: those with the same names
     normalisation: Normalisation = Normalisation()
     crop: int | tuple[int, int] | None = None  # rows and columns, at random places; tests are of whole images
@@ -62,8 +63,8 @@ class DetectorConfig(SourceConfig):
             raise ValueError("needs either root, or simulation and data")
         if self.root is None and self.gives in _BOTH and len(sides) < 2:
             raise ValueError(f"gives: {self.gives} needs both simulation and data")
-        if self.download and self.root is None:
-            raise ValueError("download: needs root, the folder to fill")
+        if self.root is None and (self.download or self.direction == "b2a"):
+            raise ValueError("download, direction: are of root; leave them out")
         if self.augment:
             raise ValueError("augment: detector images are no photographs; use crop alone")
         if (self.gives == "paired" or self.pairs) and len({side.seed for side in sides if side.simulator}) > 1:
@@ -230,7 +231,8 @@ class DetectorSource(Source):
         if train is None:
             remedy = "" if config.download else "; or set data.download: slats"
             raise DataError(f"data.root: {root}: {looked_at(root)}; expected tiles in train/a and train/b{remedy}")
-        return _tiles(train[: 1 + both], False), _tiles(test[: 1 + both], True) if test else []
+        turn = 1 if config.direction == "a2b" else -1
+        return _tiles(train[::turn][: 1 + both], False), _tiles(test[::turn][: 1 + both], True) if test else []
 
     def _check(self, part: Part, multiple: int) -> None:
         whole, crop = part.reader.shape[1:], self.config.size if self.config.crop else None

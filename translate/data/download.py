@@ -94,8 +94,8 @@ def _fetch(archive: Archive, file: Path, root: Path, progress: bool | None, paus
                 f"{address}: the file has another SHA-256 than the published one; nothing was kept. Try again later, "
                 f"or delete {_record(file)} if you trust the new file"
                 if archive.known is None
-                else f"{address}: the file has another {archive.known}; nothing was kept. Try again later, or fetch "
-                "the data set from elsewhere"
+                else f"{address}: the file has another {archive.known} than the published "
+                f"{archive.sha256 or archive.md5}; nothing was kept. Try again later, or fetch the data set from elsewhere"
             ) from error
     raise DownloadError(
         f"{archive.name} could not be downloaded ({'; '.join(failures)}). Without a connection, fetch "
@@ -109,9 +109,10 @@ def _check_hash(archive: Archive, file: Path) -> str:
         found = {kind: hashlib.file_digest(data, kind).hexdigest() for kind in ("md5", "sha256") if data.seek(0) == 0}
     expected = archive.sha256 or _recorded(file)
     if archive.md5 not in (None, found["md5"]) or found["sha256"] != (expected or found["sha256"]):
+        shown = ("MD5", found["md5"], archive.md5) if archive.md5 else ("SHA-256", found["sha256"], expected)
         raise DownloadError(
-            f"{file}: has SHA-256 {found['sha256']} where {archive.known or expected} is expected; delete it and start "
-            "again" + ("" if archive.known else f", or delete {_record(file)} if you trust it")
+            f"{file}: has {shown[0]} {shown[1]} where {shown[2]} is expected; delete it and start again"
+            + ("" if archive.known else f", or delete {_record(file)} if you trust it")
         )
     return found["sha256"]
 

@@ -34,7 +34,7 @@ class Conv2d(nn.Conv2d):
         bias = None if self.bias is None else self.bias.to(dtype)
         height, width = (_strided(size, self) for size in x.shape[2:])
         if not _weights_dominate(self, weight, columns=x.shape[0] * height * width * weight[0].numel()):
-            return F.conv2d(x, weight, bias, self.stride, self.padding)
+            return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
         kernel, stride, padding = self.kernel_size, self.stride, self.padding
         assert not isinstance(padding, str)
         columns = F.unfold(x, kernel, padding=padding, stride=stride)  # [N, C·k·k, L]

@@ -27,6 +27,7 @@ class RefinerConfig(Spec):
     width: int = Field(default=64, ge=1)
     blocks: int = Field(default=4, ge=0)
     kernel: Literal[1, 3, 5, 7] = 3
+    dilate: bool = False  # block i leaves out 2^i − 1 cells between those that it sees: a wide view at no cost
     positive: bool = True  # no output below 0; false for signed data, which then have no ReLU
     compress: float | None = Field(default=None, gt=0)
     noise: int = Field(default=0, ge=0)
@@ -55,7 +56,8 @@ class Refiner(nn.Module):
         self.first = nn.Sequential(
             Conv2d(channels + config.noise, w, config.kernel, padding=padding), nn.LeakyReLU(0.2)
         )
-        self.blocks = nn.Sequential(*(RefinerBlock(w, config.kernel) for _ in range(config.blocks)))
+        dilations = (1 << level if config.dilate else 1 for level in range(config.blocks))
+        self.blocks = nn.Sequential(*(RefinerBlock(w, config.kernel, dilation) for dilation in dilations))
         self.last = Conv2d(w, channels, 1)
         nn.init.normal_(self.last.weight, 0.0, 1e-3)
         assert self.last.bias is not None
@@ -71,9 +73,12 @@ class Refiner(nn.Module):
 class RefinerBlock(nn.Module):
     """x + F(x), [N, C, H, W] → the same."""
 
-    def __init__(self, channels: int, kernel: int) -> None:
+    def __init__(self, channels: int, kernel: int, dilation: int) -> None:
         super().__init__()
-        self.conv1, self.conv2 = (Conv2d(channels, channels, kernel, padding=kernel // 2) for _ in range(2))
+        padding = dilation * (kernel // 2)
+        self.conv1, self.conv2 = (
+            Conv2d(channels, channels, kernel, padding=padding, dilation=dilation) for _ in range(2)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = F.leaky_relu(x + self.conv2(F.leaky_relu(self.conv1(x), 0.2)), 0.2)
