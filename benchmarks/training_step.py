@@ -1,10 +1,12 @@
 """One training step against the plain one (fp32, NCHW, Adam that is not fused, eager) of the same networks.
 
-    python benchmarks/training_step.py [--repeats 3] [--method cyclegan] [--method pix2pix]
+    python benchmarks/training_step.py [--repeats 3] [--method cyclegan] [--method pix2pix] [--method dcgan] ...
 
 Plain and fast steps take turns in one process, so what else the machine does hits both. Prints, for each method, the
 ratio of the fastest steps and of the medians, the peak memory of each (measured in a process of its own), and the share
-of the machine's matrix peak (a 4096² product, in the same arithmetic) that the fast step reaches.
+of the machine's matrix peak (a 4096² product, in the same arithmetic) that the fast step reaches. For generators from
+noise (as their config for Fashion-MNIST says; progressive growing at its last stage) also where the time of a step of the
+loop goes, data and log included.
 """
 
 import argparse
@@ -14,22 +16,30 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command line does
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from translate.batches import Images
 from translate.config import Clock
 from translate.config.load import load
 from translate.config.run import Adam
+from translate.data.stream import Stream
 from translate.recipes import find
 from translate.training.devices import Placement, placement
+from translate.training.progress import Progress
+from translate.training.start import _build
+from translate.training.tracking import Tracker
 from translate.training.update import Update
 
-CONFIGS = {"cyclegan": "cyclegan_horse2zebra", "pix2pix": "pix2pix_facades"}
+GENERATORS = {"dcgan": "dcgan_fashion", "wgan_gp": "wgan_gp_fashion", "pggan": "pggan_fashion"}
+CONFIGS = {"cyclegan": "cyclegan_horse2zebra", "pix2pix": "pix2pix_facades"} | GENERATORS
+LATE = Clock(9, 0, 10)  # progressive growing has all layers by then
 
 
 class PlainAdam(Adam):
@@ -38,20 +48,73 @@ class PlainAdam(Adam):
 
 
 def make(method: str, place: Placement, optimizer: Adam) -> Callable[[], None]:
-    """One step of the published setting: 256 x 256 pixels, batch 1."""
+    """One step of the published setting: 256 x 256 pixels, batch 1; of a generator's: as its config says."""
     torch.manual_seed(0)
     run = load(CONFIGS[method])
-    recipe_type = find(method)
-    fields = recipe_type.batch_type._fields
-    recipe = place.place(recipe_type(run.recipe, dict.fromkeys(fields, 3)))
+    recipe_type = find(run.recipe.kind)
+    if method in GENERATORS:
+        batch: Any = Images(torch.rand(run.data.batch_size, 1, 32, 32) * 2 - 1)
+        recipe = place.place(recipe_type(run.recipe, {"image": 1}, (32, 32)))
+    else:
+        fields = recipe_type.batch_type._fields
+        batch = recipe_type.batch_type(*(torch.rand(1, 3, 256, 256) * 2 - 1 for _ in fields))
+        recipe = place.place(recipe_type(run.recipe, dict.fromkeys(fields, 3)))
     updates = {name: Update(modules, optimizer, place) for name, modules in recipe.players().items()}
-    batch = place.move(recipe_type.batch_type(*(torch.rand(1, 3, 256, 256) * 2 - 1 for _ in fields)))
+    batch = place.move(batch)
 
     def step() -> None:
-        for turn in recipe.step(lambda: batch, Clock(0, 0, 1)):
+        for turn in recipe.step(lambda: batch, LATE):
             updates[turn.player](turn, 1.0)
 
     return step
+
+
+def shares(method: str, place: Placement, steps: int = 50) -> str:
+    """Where the time of the loop goes: in networks and losses (forward), in backward and optimiser, and elsewhere."""
+    run = load(CONFIGS[method])
+    trainer = _build(run, Path("nowhere"), place)
+    trainer.step = trainer.total * 9 // 10
+    spent = dict.fromkeys(("forward", "backward and optimiser", "draw"), 0.0)
+
+    def timed(name: str, action: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return action(*arguments)
+            finally:
+                spent[name] += time.perf_counter() - start
+
+        return call
+
+    def turns(draw: Callable[[], Any], clock: Clock) -> Iterator[Any]:
+        going = step(draw, clock)
+        following = timed("forward", lambda: next(going, None))
+        while (turn := following()) is not None:
+            yield turn
+
+    step = trainer.recipe.step
+    trainer.recipe.step = turns  # type: ignore[method-assign]
+    update = Update.__call__
+    Update.__call__ = timed("backward and optimiser", update)  # type: ignore[method-assign]
+    progress, tracker = Progress(rank=1), Tracker("off", Path("nowhere"), "", {})
+    with Stream(trainer.source.train, trainer.source.config.batch_size, run.seed) as stream:
+        draw = timed("draw", lambda incoming=iter(stream): place.move(next(incoming)))
+        for _ in range(3):
+            trainer.one_step(draw)
+        spent.update(dict.fromkeys(spent, 0.0))
+        start = time.perf_counter()
+        for _ in range(steps):
+            trainer.one_step(draw)
+            if trainer.step % run.log.every == 0:
+                trainer.log(None, progress, tracker, 0.0)
+        total = time.perf_counter() - start
+    Update.__call__ = update  # type: ignore[method-assign]
+    forward = spent["forward"] - spent["draw"]
+    told = f"forward {forward / total:.1%}, backward and optimiser {spent['backward and optimiser'] / total:.1%}"
+    outside = total - forward - spent["backward and optimiser"]
+    return (
+        f"{told}, outside {outside / total:.1%} (data {spent['draw'] / total:.1%}); {1e3 * total / steps:.0f} ms a step"
+    )
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -118,6 +181,8 @@ def main() -> None:
                 f"peak memory {memory(method, 'plain'):.2f} GB against {memory(method, 'fast'):.2f} GB",
                 flush=True,
             )
+            if method in GENERATORS:
+                print(f"{method}: {shares(method, fast)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -57,12 +57,13 @@ def test_imports_point_one_way(path: Path) -> None:
 
 def test_the_package_stays_readable() -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
-    assert sum(lengths.values()) < 20_000
+    assert sum(lengths.values()) < 25_000
     assert [str(path) for path, length in lengths.items() if length > 330] == []
 
 
 @pytest.mark.parametrize(
-    "command", [["train", "--help"], ["--version"], ["data", "check", "--help"], ["toy", "--help"]]
+    "command",
+    [["train", "--help"], ["--version"], ["data", "check", "--help"], ["toy", "--help"], ["evaluate", "--help"]],
 )
 def test_help_imports_nothing_heavy(command: list[str]) -> None:
     code = (

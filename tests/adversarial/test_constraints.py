@@ -120,3 +120,13 @@ def test_spectral_norm_with_penalties_resumes_to_the_last_bit(patch, norm):
     tensors = {name: value for name, value in resumed[0].state_dict().items() if isinstance(value, torch.Tensor)}
     assert any(name.endswith("._u") for name in tensors)
     assert all(torch.equal(value, last[name]) for name, value in tensors.items())
+
+
+def test_a_factor_is_each_layers_slope():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 1)).double()
+    SpectralNorm(factor=3).prepare(network)
+    for _ in range(100):  # power iterations
+        network(torch.zeros(1, 6, dtype=torch.float64))
+    for layer in (network[0], network[2]):
+        assert_close(np.linalg.svd(layer.weight.detach().numpy(), compute_uv=False)[0], 3.0, rtol=1e-6, atol=0)

@@ -79,10 +79,3 @@ def test_a_step_of_every_config(path: Path) -> None:
         now = [p for module in modules for p in module.parameters()]
         assert all(p.isfinite().all() for p in now)
         assert sum(not torch.equal(p, old) for p, old in zip(now, before[name], strict=True)) > len(now) / 3, name
-
-
-def test_every_config_cites_its_source() -> None:
-    for path in CONFIGS:
-        first = path.read_text(encoding="utf-8").splitlines()[0]
-        assert first.startswith("# "), path
-        assert len(first) > 20, path

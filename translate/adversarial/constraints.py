@@ -4,8 +4,9 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import register_parametrization
 
 from translate.config.spec import Spec
 
@@ -58,10 +59,12 @@ class SpectralNorm(ConstraintBase):
 
     The singular vectors are estimated by one power iteration at each forward pass in training mode; they are buffers,
     saved and restored with the weights. State-dict keys gain `parametrizations.weight.original` and its vectors, so
-    load a published discriminator before preparing it.
+    load a published discriminator before preparing it. Each layer's slope is at most `factor`, as in the authors' code:
+    more than 1 lets the discriminator tell apart what is close, as the modes of toy data.
     """
 
     kind: Literal["spectral_norm"] = "spectral_norm"
+    factor: float = Field(default=1.0, gt=0)
     lipschitz: ClassVar[bool] = True
 
     def prepare(self, discriminator: nn.Module) -> None:
@@ -69,6 +72,19 @@ class SpectralNorm(ConstraintBase):
         assert layers, f"{type(discriminator).__name__} has no layer that spectral norm knows"
         for layer in layers:
             spectral_norm(layer)
+            if self.factor != 1:
+                register_parametrization(layer, "weight", Scaled(self.factor))
+
+
+class Scaled(nn.Module):
+    """A parametrisation: the weight times a number."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * self.factor
 
 
 Constraint = Annotated[Free | WeightClip | SpectralNorm, Field(discriminator="kind")]

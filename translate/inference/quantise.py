@@ -12,6 +12,7 @@ from translate.data import find as find_data
 from translate.data.stream import batches
 from translate.errors import DataError, ModelError
 from translate.inference.card import Card
+from translate.inference.latents import draw
 from translate.inference.networks import data_of
 from translate.inference.trace import quiet
 from translate.inference.verify import Array, Feed, feed
@@ -60,7 +61,7 @@ def pictures_of(source: Path, card: Card) -> list[Array]:
     For one that starts from noise, noise. Raises ModelError where the pictures are not there any more.
     """
     if card.source is None:
-        return list(np.random.default_rng(0).standard_normal((PICTURES, card.latent or 1), np.float32))
+        return list(draw(card, PICTURES, 0))
     found = data_of(source, card.network)
     if found is None:
         raise ModelError(f"{source}: int8 is fitted to pictures of the training; none are known: choose fp16 or fp32")
