@@ -18,7 +18,7 @@ from translate.evaluation.compare import _area, _largest_gap, as_json, closure, 
 from translate.evaluation.observables import histogram, separation
 
 
-def gaussian(path: Path, mean: float, seed: int, count: int = 8000) -> Path:
+def gaussian(path: Path, mean: float, seed: int, count: int = 2500) -> Path:
     """Two layers of 1x2 cells with ΣE of N(`mean`, 1) MeV, shared at random: `energy` alone tells means apart."""
     rng = np.random.default_rng(seed)
     shares = rng.dirichlet(np.full(4, 5), count).reshape(count, 2, 1, 2)
@@ -44,7 +44,7 @@ def shifted(folder: Path):
     files = {"data": 20.0, "sim": 21.0, "half": 20.5, "twice": 22.0, "perfect": 20.0}
     paths = {name: gaussian(folder / f"{name}.h5", mean, seed) for seed, (name, mean) in enumerate(files.items())}
     refined = [paths[name] for name in ("half", "twice", "perfect")]
-    return compare(paths["sim"], paths["data"], refined, names=["energy", "fraction", "e_ratio"])
+    return compare(paths["sim"], paths["data"], refined, names=["energy", "fraction", "e_ratio"], splits=2)
 
 
 def test_two_normals_one_deviation_apart(shifted):
@@ -56,10 +56,10 @@ def test_two_normals_one_deviation_apart(shifted):
     assert found.ks.value == pytest.approx(0.3829, abs=4 * found.ks.deviation)
     assert (found.mean, found.width) == (pytest.approx(21, abs=0.05), pytest.approx(1, abs=0.05))
     assert found.chi2.value > 20 * found.degrees
-    assert whole.auc.value == pytest.approx(0.7602, abs=0.03)
-    assert whole.jsd.value == pytest.approx(0.1607, abs=0.05)
+    assert whole.auc.value == pytest.approx(0.7602, abs=0.05)
+    assert whole.jsd.value == pytest.approx(0.1607, abs=0.1)
     assert whole.p_value < 0.01
-    assert whole.auc.floor == pytest.approx(0.5, abs=0.03)
+    assert whole.auc.floor == pytest.approx(0.5, abs=0.05)
     assert whole.image.value == pytest.approx(1 / 20, abs=0.01)
     for measure in (found.separation, found.wasserstein, found.ks, found.chi2, whole.fpd, whole.auc, whole.image):
         assert measure.differs
@@ -73,7 +73,7 @@ def test_what_is_equal_stays_on_the_floor(shifted):
     assert np.mean([m.differs for m in measures]) < 0.3
     assert all(abs(m.value - m.floor) < 5 * m.floor_deviation for m in measures)
     perfect = shifted.whole["perfect"]
-    assert perfect.auc.value == pytest.approx(0.5, abs=0.03)
+    assert perfect.auc.value == pytest.approx(0.5, abs=0.05)
     assert abs(perfect.correlation.value - perfect.correlation.floor) < 4 * perfect.correlation.floor_deviation
     assert perfect.image.value < 5 * perfect.image.floor
     found = shifted.verdicts["energy"]["perfect"]
@@ -85,11 +85,11 @@ def test_what_refining_closed_and_harmed(shifted):
     assert by["sim"].closed is None
     expected = 1 - exact_separation(0.5) / exact_separation(1.0)
     half = by["half"].closed
-    assert half.share == pytest.approx(expected, abs=0.05)
+    assert half.share == pytest.approx(expected, abs=0.08)
     assert half.low < half.share < half.high
-    assert half.high - half.low < 0.1
+    assert half.high - half.low < 0.15
     assert not half.harmed
-    assert by["perfect"].closed.share == pytest.approx(1, abs=0.02)
+    assert by["perfect"].closed.share == pytest.approx(1, abs=0.05)
     assert by["twice"].closed.share < -1
     assert by["twice"].closed.harmed
     said = closure(shifted, "twice")
@@ -129,9 +129,11 @@ def test_statistics_of_fine_bins_are_those_of_samples():
 
 
 def test_the_same_seed_gives_the_same_digits_and_events_are_the_first(shifted, folder):
-    again = [compare(folder / "sim.h5", folder / "data.h5", names=["energy"], events=60, seed=3) for _ in range(2)]
+    again = [
+        compare(folder / "sim.h5", folder / "data.h5", names=["energy"], events=60, splits=2, seed=3) for _ in range(2)
+    ]
     assert json.dumps(as_json(again[0])) == json.dumps(as_json(again[1]))
-    assert as_json(again[0])["data"] | {"path": ""} == {"label": "data", "path": "", "events": 8000, "used": 60}
+    assert as_json(again[0])["data"] | {"path": ""} == {"label": "data", "path": "", "events": 2500, "used": 60}
 
 
 class Page(HTMLParser):
@@ -178,28 +180,30 @@ def test_the_page_needs_nothing_else_and_the_json_has_every_number(shifted, tmp_
 def test_names_of_files_cannot_become_tags(tmp_path):
     hostile = "<script>alert(1)<!--'\"&amp;"
     paths = [gaussian(tmp_path / f"{name}.h5", 20, seed, 300) for seed, name in enumerate((hostile, "data"))]
-    page, _ = write_comparison(compare(*paths, names=["energy", "e_ratio"]), tmp_path / "x.html")
+    page, _ = write_comparison(compare(*paths, names=["energy", "e_ratio"], splits=2), tmp_path / "x.html")
     assert "<script" not in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("kind", ["calogan", "footprint"])
 def test_other_detectors(tmp_path, kind):
-    """Layers of different cells; signals and times, of which some events have no front."""
+    """Layers of different cells; signals and times, where some events have no front and stations are whole numbers."""
     rng = np.random.default_rng(0)
     options = FileOptions(unit=("VEM", "ns") if kind == "footprint" else None)
     for name in ("sim", "data"):
         if kind == "calogan":
             shapes = ((3, 96), (12, 12), (12, 6))
-            layers = tuple(rng.exponential(9, (400, *s)) * (rng.random((400, *s)) < 0.2) for s in shapes)
+            layers = tuple(rng.exponential(9, (200, *s)) * (rng.random((200, *s)) < 0.2) for s in shapes)
         else:
-            signal = rng.exponential(9, (400, 5, 5)) * (rng.random((400, 5, 5)) < 0.3)
+            signal = rng.exponential(9, (200, 5, 5)) * (rng.random((200, 5, 5)) < 0.3)
             layers = (signal, np.where(signal > 0, rng.normal(0, 50, signal.shape), 0))
-        energy = np.geomspace(1, 100, 400).astype(np.float32)
-        write_showers(tmp_path / f"{name}.h5", [Showers(layers, energy, np.zeros(400, np.int64))], options)
-    found = compare(tmp_path / "sim.h5", tmp_path / "data.h5")
-    assert ("depth" in found.observables, "front_rms" in found.observables) == (kind == "calogan", kind == "footprint")
+        energy = np.geomspace(1, 100, 200).astype(np.float32)
+        write_showers(tmp_path / f"{name}.h5", [Showers(layers, energy, np.zeros(200, np.int64))], options)
+    names = ["signal", "response", "stations", "front_x"] if kind == "footprint" else ["response", "fraction", "ring"]
+    found = compare(tmp_path / "sim.h5", tmp_path / "data.h5", names=names, splits=2)
+    assert len(found.observables) == (4 if kind == "footprint" else 1 + 3 + 6)
     if kind == "footprint":
         assert 0 < found.verdicts["front_x"]["sim"].undefined < 0.5
+        assert (found.edges["stations"] % 1 == 0.5).all()
     assert set(found.responses) == {"sim", "data"}
     Page(write_comparison(found, tmp_path / "x.html")[0].read_text(encoding="utf-8"))
 
@@ -224,7 +228,7 @@ def test_what_cannot_be_compared(tmp_path, folder, shifted):
 def test_command(tmp_path, folder, shifted, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = ["compare", str(folder / "sim.h5"), str(folder / "data.h5"), str(folder / "half.h5")]
-    assert main([*arguments, "--observables", "energy", "peak", "--events", "500", "-o", "r.html"]) == 0
+    assert main([*arguments, "--observables", "energy", "peak", "--events", "500", "-o", "r.json"]) == 0
     said = capsys.readouterr().out
     assert re.search(r"^sim: [12] of 2 observables differ from the data; AUC 0\.\d+ \(floor 0\.\d+\)", said, re.M)
     assert "half: closed 70 % of S² or more in" in said
@@ -233,7 +237,7 @@ def test_command(tmp_path, folder, shifted, capsys, monkeypatch):
         (["--set", "unit=GeV"], "layer_0: the file says MeV, `unit` says GeV"),
         (["--set", "unti=GeV"], "--set: top level: unknown key 'unti' (did you mean 'unit'?)"),
         (["--observables", "x"], "unknown observable 'x'"),
-        (["-o", "none/r.html"], "none/r.html: cannot be written (No such file or directory)"),
+        (["-o", "none/r"], "none/r.html: there is no such folder; make it first"),
     ]:
         assert main([*arguments, "--observables", "energy", "--events", "50", *extra]) == 2
         assert message in capsys.readouterr().err

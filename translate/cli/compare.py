@@ -28,8 +28,12 @@ def _compare(arguments: argparse.Namespace) -> int:
     from translate.config.load import mapping
     from translate.config.spec import explain
     from translate.detector.files import FileOptions
+    from translate.errors import DataError
     from translate.evaluation.compare import closure, compare, write_comparison
 
+    page = arguments.output if arguments.output.suffix in (".html", ".htm") else arguments.output.with_suffix(".html")
+    if not page.parent.is_dir():
+        raise DataError(f"{page}: there is no such folder; make it first")
     raw = mapping("{}", "--set", arguments.set, "")
     try:
         options = FileOptions.model_validate(raw)
@@ -56,6 +60,5 @@ def _compare(arguments: argparse.Namespace) -> int:
             f"{sample.label}: closed 70 % of S² or more in {did['closed_70']} of {did['differing']} observables; "
             f"harmed: {', '.join(did['harmed']) or 'none'}"
         )
-    page, beside = write_comparison(found, arguments.output)
-    print(f"{page}\n{beside}")
+    print(*write_comparison(found, page), sep="\n")
     return 0

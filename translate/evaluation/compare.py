@@ -27,6 +27,7 @@ from translate.detector.observables import (
 )
 from translate.errors import DataError
 from translate.evaluation.classifiers import two_sample_test
+from translate.evaluation.distributions import Extrapolation
 from translate.evaluation.observables import (
     ChiSquared,
     chi_squared,
@@ -75,7 +76,7 @@ class Closed(NamedTuple):
     share: float | None
     low: float | None
     high: float | None
-    harmed: bool  # further above the floor than the simulation, or than 0, by more than 2σ of the floor
+    harmed: bool  # further above the floor than the simulation, or than 0, by more than 2σ
 
 
 class Verdict(NamedTuple):
@@ -129,9 +130,11 @@ def compare(
     events: int = 100_000,
     threshold: float = 0.0,
     resamples: int = 200,
+    splits: int = 5,
     seed: int = 0,
 ) -> Comparison:
-    """The first `events` of every file, which are read in chunks. `threshold` as in `observables`.
+    """The first `events` of every file, which are read in chunks. `threshold` as in `observables`; the classifier is
+    trained on `splits` (2 or more) divisions into training, calibration and test.
 
     Raises DataError for files that cannot be read or are of different detectors, and for unknown observables.
     """
@@ -161,9 +164,16 @@ def compare(
         edges,
         {name: _verdicts(name, reference, others, edges[name], resamples, seed) for name in known},
         together,
-        {sample.label: _whole(reference, sample, together, seed) for sample in others} if together else {},
+        _whole(reference, others, together, splits, seed) if together else {},
         _responses(samples),
-        {"events": events, "threshold": threshold, "resamples": resamples, "seed": seed, "bins": BINS},
+        {
+            "events": events,
+            "threshold": threshold,
+            "resamples": resamples,
+            "splits": splits,
+            "seed": seed,
+            "bins": BINS,
+        },
     )
 
 
@@ -200,13 +210,13 @@ def _verdicts(
     found: dict[str, Verdict] = {}
     first: NDArray[np.float64] | None = None  # of the simulation: draws of S² above the floor
     for place, sample in enumerate(samples):
-        y, rng = sample.summary.values[name], np.random.default_rng([seed, place])
+        y, rngs = sample.summary.values[name], (np.random.default_rng(seed), np.random.default_rng([seed, place]))
         coarse, smooth = (
             histogram(x, y, edges),
             histogram(x, y, np.append(fine, fine[-1] + 1) if len(fine) < 2 else fine),
         )
         gaps = np.concatenate([[0], np.diff(smooth.edges), [0]])  # what lies outside is at the edge
-        s2, draws = _measure(separation, *coarse[1:], separation(*coarse[1:]), resamples, rng)
+        s2, draws = _measure(separation, *coarse[1:], separation(*coarse[1:]), resamples, rngs)
         chi2: ChiSquared = chi_squared(*coarse[1:])
         ks, w1 = kolmogorov_smirnov(x, y), wasserstein(x, y)
         above = draws - s2.floor
@@ -215,10 +225,10 @@ def _verdicts(
         finite = y[np.isfinite(y)]
         found[sample.label] = Verdict(
             separation=s2,
-            wasserstein=_measure(_area(gaps), *smooth[1:], w1, resamples, rng)[0],
-            ks=_measure(_largest_gap, *smooth[1:], ks.statistic, resamples, rng)[0],
+            wasserstein=_measure(_area(gaps), *smooth[1:], w1, resamples, rngs)[0],
+            ks=_measure(_largest_gap, *smooth[1:], ks.statistic, resamples, rngs)[0],
             ks_p=ks.p_value,
-            chi2=_measure(lambda a, b: chi_squared(a, b).statistic, *coarse[1:], chi2.statistic, resamples, rng)[0],
+            chi2=_measure(lambda a, b: chi_squared(a, b).statistic, *coarse[1:], chi2.statistic, resamples, rngs)[0],
             degrees=chi2.degrees,
             chi2_p=chi2.p_value,
             mean=float(finite.mean()),
@@ -230,17 +240,25 @@ def _verdicts(
 
 
 def _measure(
-    statistic: Statistic, x: Counts, y: Counts, value: float, resamples: int, rng: np.random.Generator
+    statistic: Statistic,
+    x: Counts,
+    y: Counts,
+    value: float,
+    resamples: int,
+    rngs: tuple[np.random.Generator, np.random.Generator],
 ) -> tuple[Measure, Array]:
     """Bootstrap of histograms: events drawn anew are counts of a multinomial. Its bias in 1/N is taken off, as of
-    `bootstrap`. The floor draws both from the data. Also gives the draws.
+    `bootstrap`. The floor draws both from the data. Also gives the draws; those of the data come from the first of
+    `rngs`, so that all samples meet the same.
     """
     shares = [counts / counts.sum() for counts in (x, y)]
-    drawn = [rng.multinomial(counts.sum(), share, resamples) for counts, share in zip((x, y), shares, strict=True)]
+    drawn = [
+        rng.multinomial(counts.sum(), share, resamples) for rng, counts, share in zip(rngs, (x, y), shares, strict=True)
+    ]
     values = np.array([statistic(a, b) for a, b in zip(*drawn, strict=True)])
     values += value - values.mean()
     null = np.array(
-        [statistic(a, b) for a, b in zip(drawn[0], rng.multinomial(y.sum(), shares[0], resamples), strict=True)]
+        [statistic(a, b) for a, b in zip(drawn[0], rngs[1].multinomial(y.sum(), shares[0], resamples), strict=True)]
     )
     low, high = np.quantile(values, [0.16, 0.84])
     return Measure(value, low, high, values.std(), null.mean(), null.std()), values
@@ -259,38 +277,43 @@ def _largest_gap(x: Counts, y: Counts) -> float:
 
 
 def _closed(before: Array, after: Array, simulation: Measure, refined: Measure) -> Closed:
-    excess, left = simulation.value - simulation.floor, refined.value - refined.floor
-    harmed = left > max(excess, 0.0) + 2 * refined.floor_deviation
+    excess, left, error = simulation.value - simulation.floor, refined.value - refined.floor, refined.floor_deviation
+    if simulation.differs:  # both vary, then, more than the floor
+        error = max(error, float((after - before).std()))
+    harmed = left > max(excess, 0.0) + 2 * error
     if not simulation.differs:
         return Closed(None, None, None, harmed)
     low, high = np.quantile(1 - after / np.where(before > 0, before, np.nan), [0.16, 0.84])
     return Closed(1 - left / excess, low, high, harmed)
 
 
-def _whole(data: Sample, sample: Sample, names: tuple[str, ...], seed: int) -> Whole:
-    x, y = data.summary.table(names), sample.summary.table(names)
-    rng = np.random.default_rng(seed)
+def _whole(data: Sample, samples: Sequence[Sample], names: tuple[str, ...], splits: int, seed: int) -> dict[str, Whole]:
+    x, rng = data.summary.table(names), np.random.default_rng(seed)
     one, other = np.array_split(x[rng.permutation(len(x))], 2)
-    frechet, kernel = (
-        Measure(*_around(*metric(x, y, seed=seed)), *metric(one, other, seed=seed)) for metric in (fpd, kpd)
-    )
-    tests = []
-    for repeat in range(5):
-        halves = np.array_split(x[rng.permutation(len(x))], 2)
-        tests.append([_classified(a, b, seed + repeat) for a, b in ((x, y), halves)])
-    (auc, jsd, p_value), (auc_floor, jsd_floor, _) = np.moveaxis(np.array(tests), 0, -1)  # [5] each
-    return Whole(
-        frechet,
-        kernel,
-        Measure(*_around(auc.mean(), auc.std(ddof=1)), auc_floor.mean(), auc_floor.std(ddof=1)),
-        Measure(*_around(jsd.mean(), jsd.std(ddof=1)), jsd_floor.mean(), jsd_floor.std(ddof=1)),
-        float(np.median(p_value)),
-        _correlations(x, y, rng),
-        _images(data.summary, sample.summary),
-    )
+    metrics: tuple[Callable[..., Extrapolation], ...] = (fpd, kpd)
+    floors = [metric(one, other, seed=seed) for metric in metrics]
+    halves = [np.array_split(x[rng.permutation(len(x))], 2) for _ in range(splits)]
+    apart = np.array([_classified(a, b, seed + number) for number, (a, b) in enumerate(halves)])
+    found = {}
+    for sample in samples:
+        y = sample.summary.table(names)
+        frechet, kernel = (
+            Measure(*_around(*metric(x, y, seed=seed)), *floor) for metric, floor in zip(metrics, floors, strict=True)
+        )
+        tests = np.array([_classified(x, y, seed + number) for number in range(splits)])
+        auc, jsd = (
+            Measure(*_around(tests[:, k].mean(), tests[:, k].std(ddof=1)), apart[:, k].mean(), apart[:, k].std(ddof=1))
+            for k in (0, 1)
+        )
+        p_value, correlations = float(np.median(tests[:, 2])), _correlations(x, y, rng)
+        found[sample.label] = Whole(
+            frechet, kernel, auc, jsd, p_value, correlations, _images(data.summary, sample.summary)
+        )
+    return found
 
 
 def _classified(x: Array, y: Array, seed: int) -> tuple[float, float, float]:
+    """AUC, JSD, p-value."""
     rng = np.random.default_rng(seed)
     x, y = (table[rng.permutation(len(table))[:CLASSIFIED]] for table in (x, y))
     found = two_sample_test(x, y, model="trees", seed=seed)
