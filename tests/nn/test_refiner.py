@@ -4,7 +4,7 @@ import torch
 from translate.errors import ConfigError
 from translate.nn import CriticConfig, RefinerConfig, ResNetConfig, ShowerGeneratorConfig, UNetConfig
 from translate.nn.blocks import Noise
-from translate.nn.refiner import compressed, expanded, rectified
+from translate.nn.refiner import compressed, expanded, rectified, suppressed
 
 SMALL = {"width": 8, "blocks": 2}
 
@@ -65,6 +65,17 @@ def test_a_cell_that_is_zero_can_come_back():
     torch.testing.assert_close(out, torch.tensor([0.0, 0.5]), rtol=0, atol=0)
     out.sum().backward()
     torch.testing.assert_close(y.grad, torch.tensor([0.1, 1.0]))
+
+
+def test_cells_below_the_threshold_are_zero_and_learn_all_the_same():
+    x = torch.tensor([0.5, 3.0, -0.5, -3.0], requires_grad=True)
+    out = suppressed(x, 1.0)
+    torch.testing.assert_close(out, torch.tensor([0.0, 3.0, 0.0, -3.0]), rtol=0, atol=0)
+    out.sum().backward()
+    assert (x.grad == 1).all()
+    network = RefinerConfig(**SMALL, suppress=25.0, noise=1).build(3, 3)
+    made = network(showers())
+    assert ((made == 0) | (made >= 25)).all()
 
 
 def test_every_weight_is_reached_and_size_is_free():

@@ -95,7 +95,7 @@ def _fetch(archive: Archive, file: Path, root: Path, progress: bool | None, paus
                 f"or delete {_record(file)} if you trust the new file"
                 if archive.known is None
                 else f"{address}: the file has another {archive.known} than the published "
-                f"{archive.sha256 or archive.md5}; nothing was kept. Try again later, or fetch the data set from elsewhere"
+                f"{archive.sha256 or archive.md5}; nothing was kept. Try again later, or fetch it from elsewhere"
             ) from error
     raise DownloadError(
         f"{archive.name} could not be downloaded ({'; '.join(failures)}). Without a connection, fetch "

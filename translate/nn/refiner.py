@@ -31,6 +31,7 @@ class RefinerConfig(Spec):
     positive: bool = True  # no output below 0; false for signed data, which then have no ReLU
     compress: float | None = Field(default=None, gt=0)
     noise: int = Field(default=0, ge=0)
+    suppress: float = Field(default=0.0, ge=0)  # |output| below this is 0: the zero suppression of the data, if known
 
     @property
     def multiple(self) -> int:
@@ -67,7 +68,8 @@ class Refiner(nn.Module):
         y = compressed(x, self.config.compress)
         seen = y if self.noise is None else torch.cat([y, self.noise(y)], 1)
         y = y + self.last(self.blocks(self.first(seen))).float()
-        return expanded(rectified(y) if self.config.positive else y, self.config.compress)
+        x = expanded(rectified(y) if self.config.positive else y, self.config.compress)
+        return suppressed(x, self.config.suppress)
 
 
 class RefinerBlock(nn.Module):
@@ -89,6 +91,11 @@ def rectified(y: Tensor) -> Tensor:
     """ReLU, but where it is 0 a tenth of the gradient passes: else a cell that is 0 would stay so for ever."""
     leaky = F.leaky_relu(y, 0.1)
     return leaky + (F.relu(y) - leaky).detach()
+
+
+def suppressed(x: Tensor, least: float) -> Tensor:
+    """0 where |x| < least, and the gradient of x everywhere."""
+    return x + (x * (x.abs() >= least) - x).detach() if least else x
 
 
 def compressed(x: Tensor, threshold: float | None) -> Tensor:

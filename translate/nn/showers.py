@@ -16,7 +16,7 @@ from translate.batches import DiscriminatorOutput
 from translate.config.spec import Spec
 from translate.errors import ConfigError
 from translate.nn.blocks import BatchNorm, Conv2d
-from translate.nn.refiner import compressed, expanded, rectified
+from translate.nn.refiner import compressed, expanded, rectified, suppressed
 from translate.nn.residual import double
 
 Size = tuple[int, int]  # H, W
@@ -30,6 +30,7 @@ class ShowerGeneratorConfig(Spec):
     width: int = Field(default=128, ge=1)  # channels of the coarsest maps; half as many at full size
     compress: float | None = Field(default=None, gt=0)
     signed: tuple[int, ...] = ()
+    suppress: float = Field(default=0.0, ge=0)  # energies below this are 0
 
     def build(self, channels: int, size: Size, conditions: int, classes: int) -> "ShowerGenerator":
         return ShowerGenerator(self, channels, size, conditions, classes)
@@ -64,10 +65,10 @@ class ShowerGenerator(nn.Module):
             x = block(double(x) if level < 2 else x)
         height, width = self.size
         y = self.last(x)[:, :, :height, :width].float()
-        energy = rectified(y) * self.unsigned
-        if self.config.signed:
-            energy = energy + y * (1 - self.unsigned) * (energy.sum(1, keepdim=True) > 0)
-        return expanded(energy, self.config.compress)
+        energy = suppressed(expanded(rectified(y) * self.unsigned, self.config.compress), self.config.suppress)
+        if not self.config.signed:
+            return energy
+        return energy + expanded(y, self.config.compress) * (1 - self.unsigned) * (energy.sum(1, keepdim=True) > 0)
 
 
 class CriticConfig(Spec):
