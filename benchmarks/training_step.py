@@ -98,7 +98,8 @@ def shares(method: str, place: Placement, steps: int = 50) -> str:
     Update.__call__ = timed("backward and optimiser", update)  # type: ignore[method-assign]
     progress, tracker = Progress(rank=1), Tracker("off", Path("nowhere"), "", {})
     with Stream(trainer.source.train, trainer.source.config.batch_size, run.seed) as stream:
-        draw = timed("draw", lambda incoming=iter(stream): place.move(next(incoming)))
+        incoming = iter(stream)
+        draw = timed("draw", lambda: place.move(next(incoming)))
         for _ in range(3):
             trainer.one_step(draw)
         spent.update(dict.fromkeys(spent, 0.0))
