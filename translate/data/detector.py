@@ -112,7 +112,7 @@ class Part(NamedTuple):
         """Undoes `numbers`; events of the other part are left out."""
         if not self.every:
             return numbers
-        mine = numbers[(numbers % self.every == 0) == self.test]
+        mine: NDArray[np.int64] = numbers[(numbers % self.every == 0) == self.test]
         return mine // self.every if self.test else mine - mine // self.every - 1
 
     def take(self, index: NDArray[np.int64]) -> Taken:

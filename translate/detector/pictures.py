@@ -43,7 +43,7 @@ def sheet(columns: Mapping[str, NDArray[Any]]) -> Image.Image:
 
 def view(cells: NDArray[np.float64]) -> NDArray[np.float64]:
     """[L, H, W] → [H, W], or [H, W + 1 + L] of several layers: from the front and from the side."""
-    front = cells.sum(0)
+    front: NDArray[np.float64] = cells.sum(0)
     if len(cells) == 1:
         return front
     gap = np.full((cells.shape[1], 1), np.nan)
