@@ -1,13 +1,14 @@
 """What one experiment is: `configs/x.yaml` read and checked."""
 
 import importlib
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
 from translate.config.clock import Clock
 from translate.config.spec import Kinded, Spec
-from translate.errors import ConfigError
+from translate.errors import ConfigError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -125,13 +126,26 @@ class Inverse(Spec):
 
 
 class Validation(Spec):
-    """Every `every` steps (None: once an epoch): metrics on up to `count` test images, and a sample grid."""
+    """Every `every` steps (None: once an epoch): metrics on up to `count` test images, and a sample grid.
+
+    `metrics` compare sets of images: METRIC[FEATURES], as fd[pixels]; `metric` is what the best checkpoint is best in.
+    """
 
     every: int | None = Field(default=None, ge=1)
     count: int | None = Field(default=200, ge=1)
     batch_size: int = Field(default=8, ge=1)
     samples: int = Field(default=6, ge=1, le=64)
-    metric: Literal["psnr", "ssim", "l1", "accuracy", "loss"] = "psnr"
+    metrics: tuple[str, ...] = ()
+    metric: str = "psnr"
+
+    @field_validator("metrics", "metric")
+    @classmethod
+    def _named(cls, value: tuple[str, ...] | str, info: ValidationInfo) -> tuple[str, ...] | str:
+        single = ("psnr", "ssim", "l1", "accuracy", "loss") if info.field_name == "metric" else ()
+        for name in (value,) if isinstance(value, str) else value:
+            if name not in single and not re.fullmatch(r"\w+\[.+\]", name):
+                raise ValueError(f"{unknown('metric', name, single)}, or METRIC[FEATURES] as fd[pixels]")
+        return value
 
 
 class Player(Spec):
@@ -162,10 +176,9 @@ class Study(Spec):
     """What `translate study` compares with training on the source alone, and with the labelled target."""
 
     # By name, what of the config is to be different, as in --set. The first also trains on translated images.
-    variants: Annotated[dict[str, tuple[str, ...]], Field(min_length=1)] = {
-        "dann": ("recipe.condition=none",),
-        "cdan": ("recipe.condition=prediction",),
-    }
+    variants: dict[str, tuple[str, ...]] = Field(
+        default={"dann": ("recipe.condition=none",), "cdan": ("recipe.condition=prediction",)}, min_length=1
+    )
     translator: str | None = None  # the config of a method that makes source images look like the target's
 
 

@@ -14,7 +14,7 @@ SOURCE_ONLY = (
     "recipe.condition=none",
     "recipe.entropy_weighting=false",
 )
-BASELINE, CEILING, NULL, NULL_BASELINE = "source_only", "target_supervised", "null", "null_source_only"
+BASELINE, CEILING, NULL, NULL_BASELINE = "source_only", "target_supervised", "null_test", "null_source_only"
 TRANSLATED = "translated"
 
 Domains = Literal["both", "target", "halves"]
