@@ -18,7 +18,7 @@ from translate.evaluation.compare import _area, _largest_gap, as_json, closure, 
 from translate.evaluation.observables import histogram, separation
 
 
-def gaussian(path: Path, mean: float, seed: int, count: int = 2500) -> Path:
+def gaussian(path: Path, mean: float, seed: int, count: int = 1500) -> Path:
     """Two layers of 1x2 cells with ΣE of N(`mean`, 1) MeV, shared at random: `energy` alone tells means apart."""
     rng = np.random.default_rng(seed)
     shares = rng.dirichlet(np.full(4, 5), count).reshape(count, 2, 1, 2)
@@ -55,11 +55,11 @@ def test_two_normals_one_deviation_apart(shifted):
     assert found.wasserstein.value == pytest.approx(1, abs=4 * found.wasserstein.deviation)
     assert found.ks.value == pytest.approx(0.3829, abs=4 * found.ks.deviation)
     assert (found.mean, found.width) == (pytest.approx(21, abs=0.05), pytest.approx(1, abs=0.05))
-    assert found.chi2.value > 20 * found.degrees
-    assert whole.auc.value == pytest.approx(0.7602, abs=0.05)
-    assert whole.jsd.value == pytest.approx(0.1607, abs=0.1)
+    assert found.chi2.value > 8 * found.degrees
+    assert whole.auc.value == pytest.approx(0.7602, abs=0.06)
+    assert whole.jsd.value == pytest.approx(0.1607, abs=0.12)
     assert whole.p_value < 0.01
-    assert whole.auc.floor == pytest.approx(0.5, abs=0.05)
+    assert whole.auc.floor == pytest.approx(0.5, abs=0.07)
     assert whole.image.value == pytest.approx(1 / 20, abs=0.01)
     for measure in (found.separation, found.wasserstein, found.ks, found.chi2, whole.fpd, whole.auc, whole.image):
         assert measure.differs
@@ -73,7 +73,7 @@ def test_what_is_equal_stays_on_the_floor(shifted):
     assert np.mean([m.differs for m in measures]) < 0.3
     assert all(abs(m.value - m.floor) < 5 * m.floor_deviation for m in measures)
     perfect = shifted.whole["perfect"]
-    assert perfect.auc.value == pytest.approx(0.5, abs=0.05)
+    assert perfect.auc.value == pytest.approx(0.5, abs=0.07)
     assert abs(perfect.correlation.value - perfect.correlation.floor) < 4 * perfect.correlation.floor_deviation
     assert perfect.image.value < 5 * perfect.image.floor
     found = shifted.verdicts["energy"]["perfect"]
@@ -85,9 +85,9 @@ def test_what_refining_closed_and_harmed(shifted):
     assert by["sim"].closed is None
     expected = 1 - exact_separation(0.5) / exact_separation(1.0)
     half = by["half"].closed
-    assert half.share == pytest.approx(expected, abs=0.08)
+    assert half.share == pytest.approx(expected, abs=0.1)
     assert half.low < half.share < half.high
-    assert half.high - half.low < 0.15
+    assert half.high - half.low < 0.2
     assert not half.harmed
     assert by["perfect"].closed.share == pytest.approx(1, abs=0.05)
     assert by["twice"].closed.share < -1
@@ -133,7 +133,7 @@ def test_the_same_seed_gives_the_same_digits_and_events_are_the_first(shifted, f
         compare(folder / "sim.h5", folder / "data.h5", names=["energy"], events=60, splits=2, seed=3) for _ in range(2)
     ]
     assert json.dumps(as_json(again[0])) == json.dumps(as_json(again[1]))
-    assert as_json(again[0])["data"] | {"path": ""} == {"label": "data", "path": "", "events": 2500, "used": 60}
+    assert as_json(again[0])["data"] | {"path": ""} == {"label": "data", "path": "", "events": 1500, "used": 60}
 
 
 class Page(HTMLParser):
