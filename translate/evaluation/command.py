@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -181,9 +182,15 @@ def _labels(pictures: Pictures, classes: tuple[str, ...]) -> NDArray[np.int64] |
     """As numbers of `classes`; None where there are none, or others."""
     if pictures.labels is None or not pictures.classes or not classes:
         return pictures.labels
-    if not set(pictures.classes) <= set(classes):
+    known = [_plainly(name) for name in classes]
+    if not {_plainly(name) for name in pictures.classes} <= set(known):
         return None
-    return np.array([classes.index(name) for name in pictures.classes], np.int64)[pictures.labels]
+    return np.array([known.index(_plainly(name)) for name in pictures.classes], np.int64)[pictures.labels]
+
+
+def _plainly(name: str) -> str:
+    """Folders are not called as classes may be: T-shirt/top."""
+    return re.sub(r"\W+", "_", name)
 
 
 def _pairwise(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from translate.evaluation.pictures import Pictures
 
 SHOWN, EXTREMES, SIDE, POINTS = 40, 6, 160, 1000  # pictures; best and worst; pixels a side; points in a plot
-WIDTH = 118  # of the table where there is no terminal
+WIDTH = 140  # of the table where there is no terminal
 REAL, MADE = "#667085", "#2563eb"
 
 
@@ -31,12 +31,13 @@ def show(found: "Evaluation") -> None:
     """The table."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
     console = console if console.is_terminal else Console(width=WIDTH)
     table = Table("metric", "value", "95 % interval", "real against real", "pictures", box=None, header_style="bold")
     for name, row in found.rows.items():
-        table.add_row(name, *cells(row))
+        table.add_row(*(Text(cell) for cell in (name, *cells(row))))
     console.print(table)
     for name, row in found.rows.items():
         if row.warning:
@@ -194,10 +195,11 @@ def _plot(draw: Any) -> str:
 
 
 def _axes(axes: "Axes", x: NDArray[Any], y: NDArray[Any]) -> None:
+    x, y = (sample[np.linspace(0, len(sample) - 1, POINTS).astype(int)] for sample in (x, y))
     centre = x.mean(0, dtype=np.float64)
-    _, _, directions = np.linalg.svd(x[:POINTS] - centre, full_matrices=False)
+    _, _, directions = np.linalg.svd(x - centre, full_matrices=False)
     for sample, label, colour in ((x, "reference", REAL), (y, "generated", MADE)):
-        points = (sample[:POINTS] - centre) @ directions[:2].T
+        points = (sample - centre) @ directions[:2].T
         flat = points[:, 1] if points.shape[1] > 1 else np.zeros(len(points))
         axes.scatter(points[:, 0], flat, s=4, alpha=0.5, linewidths=0, label=label, color=colour)
     axes.legend(markerscale=3)

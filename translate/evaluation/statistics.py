@@ -39,16 +39,24 @@ def extract(
         for space in todo:
             parts[space.name].append(space(batch, channels))
     for space in todo:
-        values, likely = zip(*parts[space.name], strict=True)
-        if len({each.shape[1] for each in values}) > 1:
-            raise EvaluationError(
-                f"{space.name}: pictures of different sizes have no common features; choose pixels:32"
-            )
-        known = [each for each in likely if each is not None]
-        found[space.name] = Extracted(np.concatenate(values), np.concatenate(known) if known else None)
+        found[space.name] = _joined(space, parts[space.name])
         if cache is not None:
             _keep(_place(cache, digest, space, channels), found[space.name])
     return found
+
+
+def whole(space: Space, pictures: Sequence[Pixels]) -> Extracted:
+    """The features of pictures that are in memory."""
+    channels, starts = pictures[0].shape[2], range(0, len(pictures), BATCH)
+    return _joined(space, [space(pictures[start : start + BATCH], channels) for start in starts])
+
+
+def _joined(space: Space, parts: Sequence[Extracted]) -> Extracted:
+    values, likely = zip(*parts, strict=True)
+    if len({each.shape[1] for each in values}) > 1:
+        raise EvaluationError(f"{space.name}: pictures of different sizes have no common features; choose pixels:32")
+    known = [each for each in likely if each is not None]
+    return Extracted(np.concatenate(values), np.concatenate(known) if known else None)
 
 
 def cache_folder() -> Path:
@@ -80,7 +88,7 @@ def _place(cache: Path, digest: str, space: Space, channels: int) -> Path:
 
 def _kept(path: Path) -> Extracted | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return Extracted(file["values"], file.get("probabilities"))
     except Exception:  # not there, or damaged in any way at all: it is computed again
         return None

@@ -98,6 +98,10 @@ class Recipe(nn.Module, ABC):
         """Outputs beside the truth, for a batch of true pairs; empty where a method has none."""
         return {}
 
+    def imitate(self, networks: Mapping[str, nn.Module], batch: Any) -> dict[str, tuple[Tensor, Tensor]]:
+        """Images [N, C, H, W] that the networks make, and those that they should look like as a set; by network."""
+        return {name: (output, truth) for name, (_, output, truth) in self.compare(networks, batch).items()}
+
 
 def find(kind: str) -> type[Recipe]:
     package = importlib.import_module("translate.recipes")

@@ -122,6 +122,10 @@ class GAN(Recipe, kind="gan"):
         made = (networks["generator"](self.latent(len(real), real.device), label) for _ in range(COLUMNS))
         return {"data": real} | {f"sample {number}": images for number, images in enumerate(made, 1)}
 
+    def imitate(self, networks: Mapping[str, nn.Module], batch: Images | Labelled) -> dict[str, tuple[Tensor, Tensor]]:
+        real, label = with_label(batch)
+        return {"generator": (networks["generator"](self.latent(len(real), real.device), label), real)}
+
 
 def with_label(batch: Images | Labelled) -> tuple[Tensor, Tensor | None]:
     return (batch.image, batch.label) if isinstance(batch, Labelled) else (batch.image, None)

@@ -76,11 +76,16 @@ class PGGAN(GAN, kind="pggan"):
 
     def preview(self, networks: Mapping[str, nn.Module], batch: Images | Labelled) -> dict[str, Tensor]:
         """At the resolution of the moment, real images too."""
+        return super().preview(networks, self.at_moment(networks, batch))
+
+    def imitate(self, networks: Mapping[str, nn.Module], batch: Images | Labelled) -> dict[str, tuple[Tensor, Tensor]]:
+        return super().imitate(networks, self.at_moment(networks, batch))
+
+    def at_moment(self, networks: Mapping[str, nn.Module], batch: Images | Labelled) -> Images | Labelled:
         generator = networks["generator"]
         assert isinstance(generator, ProgressiveGenerator)
         generator.stage, generator.alpha = self.growing[0].stage, self.growing[0].alpha
-        shown = batch._replace(image=faded(batch.image, 4 << generator.stage, generator.alpha))
-        return super().preview(networks, shown)
+        return batch._replace(image=faded(batch.image, 4 << generator.stage, generator.alpha))
 
 
 def faded(images: Tensor, side: int, alpha: float) -> Tensor:

@@ -185,7 +185,7 @@ class Trainer:
         better = journal is not None and self.validate.better(metrics, self.best)
         if self.placement.agree(better):
             if journal is not None:
-                self.best = metrics[f"val/{self.run.validation.metric}"]
+                self.best = metrics[self.validate.chosen]
             self.save("best")
 
     def write(self, journal: Journal | None, tracker: Tracker, values: Mapping[str, float | str]) -> None:

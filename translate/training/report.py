@@ -15,7 +15,9 @@ from translate.training.journal import Curve, Row, curve, read, replace, smooth,
 SAMPLES = 12  # sample grids shown: the first, the last and evenly spaced ones between
 BUDGET = 3_300_000  # bytes of all pictures together; base64 adds a third
 TITLES = {"l1": "L1", "psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "fid": "FID", "kid": "KID"}
-RISING = {"psnr", "ssim", "accuracy"}  # better when larger
+RISING = {  # better when larger
+    *("psnr", "ssim", "accuracy", "precision", "recall", "density", "coverage", "inception_score"),
+}
 
 
 def write_report(run: Path) -> Path:
@@ -192,7 +194,7 @@ def _validation(curves: dict[str, Curve], last: int) -> list[dict[str, Any]]:
         if len(lines) > 1 and "model" in lines:
             lines = {"mean": lines.pop("model"), **lines}
         base = next((v for _, v in reversed(curves.get(f"val/input/{name}", [])) if v is not None), None)
-        chart, rising = _chart(TITLES.get(name, name), lines, last, base), name in RISING
+        chart, rising = _chart(TITLES.get(name, name), lines, last, base), name.partition("[")[0] in RISING
         for line, values in zip(chart["lines"], lines.values(), strict=True):
             known = [(value, step) for step, value in values if value is not None]
             value, step = (max if rising else min)(known, key=lambda point: point[0]) if known else (None, None)

@@ -16,6 +16,7 @@ from translate.evaluation import PAIRED, paired_metrics
 from translate.recipes import Recipe
 from translate.training import samples
 from translate.training.devices import Placement
+from translate.training.sets import SetMetrics
 
 RISING = PAIRED | {"accuracy": True, "loss": False}  # of Recipe.measure
 
@@ -31,14 +32,22 @@ class Validator:
         self.measured = source.test is not None and type(recipe).measure is not Recipe.measure
         self.batch_size = min(run.validation.batch_size, source.config.batch_size)
         self._unchanged: dict[str, float] = {}  # the metrics of the input itself, which never change
+        self.sets = SetMetrics(run.validation, recipe, self.split, self.batch_size, placement)
+        self.chosen = f"val/{self.sets.named.get(run.validation.metric, run.validation.metric)}"
 
     @torch.inference_mode()
     def metrics(self, networks: Mapping[str, nn.Module]) -> dict[str, float]:
         """`val/psnr` …, the mean over images and directions; with several directions also `val/a2b/psnr` ….
 
-        `val/input/psnr` … are those of the unchanged input. Empty where the test images are no true pairs and the
-        method measures nothing else of them.
+        `val/input/psnr` … are those of the unchanged input; only where the test images are true pairs, or the method
+        measures something else of them. `val/fd[pixels]` …: `validation.metrics`.
         """
+        if self.sets.named:
+            with evaluating(networks, self.seed):
+                return self.sets(networks) | self._means(networks)
+        return self._means(networks)
+
+    def _means(self, networks: Mapping[str, nn.Module]) -> dict[str, float]:
         if not (self.scored or self.measured):
             return {}
         values: dict[str, list[Tensor]] = defaultdict(list)
@@ -80,10 +89,11 @@ class Validator:
 
     def better(self, metrics: Mapping[str, float], best: float | None) -> bool:
         """Whether `validation.metric` improved on `best`."""
-        value = metrics.get(f"val/{self.settings.metric}")
+        value = metrics.get(self.chosen)
         if value is None or value != value:
             return False
-        return best is None or (value > best if RISING[self.settings.metric] else value < best)
+        rising = self.sets.rising(self.settings.metric) if "[" in self.settings.metric else RISING[self.settings.metric]
+        return best is None or (value > best if rising else value < best)
 
 
 @contextmanager
