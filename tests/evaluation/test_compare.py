@@ -14,7 +14,8 @@ from translate.cli import main
 from translate.detector.files import FileOptions, write_showers
 from translate.detector.showers import Showers
 from translate.errors import DataError
-from translate.evaluation.compare import _area, _largest_gap, as_json, closure, compare, write_comparison
+from translate.evaluation.compare import _area, _largest_gap, compare
+from translate.evaluation.compare_report import as_json, closure, write_comparison
 from translate.evaluation.observables import histogram, separation
 
 

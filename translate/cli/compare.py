@@ -29,7 +29,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     from translate.config.spec import explain
     from translate.detector.files import FileOptions
     from translate.errors import DataError
-    from translate.evaluation.compare import closure, compare, write_comparison
+    from translate.evaluation.compare import compare
+    from translate.evaluation.compare_report import closure, write_comparison
 
     page = arguments.output if arguments.output.suffix in (".html", ".htm") else arguments.output.with_suffix(".html")
     if not page.parent.is_dir():

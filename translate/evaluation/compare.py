@@ -3,11 +3,8 @@
 N events of the data, M of a sample, D observables, B draws, K bins. A sample is the simulation or a refined one.
 """
 
-import base64
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,13 +18,11 @@ from translate.detector.observables import (
     Resolution,
     Summary,
     choose,
-    correlation,
     resolution,
     summarise,
 )
 from translate.errors import DataError
-from translate.evaluation.classifiers import two_sample_test
-from translate.evaluation.distributions import Extrapolation
+from translate.evaluation.compare_whole import Measure, Whole, compare_whole
 from translate.evaluation.observables import (
     ChiSquared,
     chi_squared,
@@ -36,7 +31,6 @@ from translate.evaluation.observables import (
     separation,
     wasserstein,
 )
-from translate.evaluation.physics import fpd, kpd
 
 Array = NDArray[np.float64]
 Counts = NDArray[Any]  # [K]
@@ -44,7 +38,6 @@ Statistic = Callable[[Counts, Counts], float]
 
 BINS = 40
 FINE = 512  # bins of the errors of W₁ and KS
-CLASSIFIED = 20_000  # events of each side, at most
 
 
 class Sample(NamedTuple):
@@ -52,22 +45,6 @@ class Sample(NamedTuple):
     path: Path
     events: int  # in the file
     summary: Summary
-
-
-class Measure(NamedTuple):
-    """A number and its 68 % interval; and the same of two samples, of as many events, of the data alone."""
-
-    value: float
-    low: float
-    high: float
-    deviation: float
-    floor: float
-    floor_deviation: float
-
-    @property
-    def differs(self) -> bool:
-        """More than 2σ above the floor."""
-        return self.value > self.floor + 2 * self.floor_deviation
 
 
 class Closed(NamedTuple):
@@ -93,18 +70,6 @@ class Verdict(NamedTuple):
     width: float
     undefined: float  # share of the events
     closed: Closed | None  # of a refined sample
-
-
-class Whole(NamedTuple):
-    """All observables of one sample together against the data."""
-
-    fpd: Measure
-    kpd: Measure
-    auc: Measure
-    jsd: Measure
-    p_value: float
-    correlation: Measure  # root of the mean squared difference of the correlation matrices
-    image: Measure  # Σ|difference of the mean images| / Σ|mean image of the data|
 
 
 class Comparison(NamedTuple):
@@ -156,6 +121,7 @@ def compare(
         raise DataError(f"{data}: none of {', '.join(chosen)} is defined in all files; choose other observables")
     edges = {name: _edges(reference.summary.values[name]) for name in known}
     together = tuple(name for name in known if len(np.unique(reference.summary.values[name][:1000])) > 1)
+    summaries = {sample.label: sample.summary for sample in others}
     return Comparison(
         reference,
         tuple(others),
@@ -164,7 +130,9 @@ def compare(
         edges,
         {name: _verdicts(name, reference, others, edges[name], resamples, seed) for name in known},
         together,
-        _whole(reference, others, together, splits, seed) if together else {},
+        compare_whole(reference.summary, {s.label: s.summary for s in others}, together, splits, seed)
+        if together
+        else {},
         _responses(samples),
         {
             "events": events,
@@ -287,70 +255,6 @@ def _closed(before: Array, after: Array, simulation: Measure, refined: Measure) 
     return Closed(1 - left / excess, low, high, harmed)
 
 
-def _whole(data: Sample, samples: Sequence[Sample], names: tuple[str, ...], splits: int, seed: int) -> dict[str, Whole]:
-    x, rng = data.summary.table(names), np.random.default_rng(seed)
-    one, other = np.array_split(x[rng.permutation(len(x))], 2)
-    metrics: tuple[Callable[..., Extrapolation], ...] = (fpd, kpd)
-    floors = [metric(one, other, seed=seed) for metric in metrics]
-    halves = [np.array_split(x[rng.permutation(len(x))], 2) for _ in range(splits)]
-    apart = np.array([_classified(a, b, seed + number) for number, (a, b) in enumerate(halves)])
-    found = {}
-    for sample in samples:
-        y = sample.summary.table(names)
-        frechet, kernel = (
-            Measure(*_around(*metric(x, y, seed=seed)), *floor) for metric, floor in zip(metrics, floors, strict=True)
-        )
-        tests = np.array([_classified(x, y, seed + number) for number in range(splits)])
-        auc, jsd = (
-            Measure(*_around(tests[:, k].mean(), tests[:, k].std(ddof=1)), apart[:, k].mean(), apart[:, k].std(ddof=1))
-            for k in (0, 1)
-        )
-        p_value, correlations = float(np.median(tests[:, 2])), _correlations(x, y, rng)
-        found[sample.label] = Whole(
-            frechet, kernel, auc, jsd, p_value, correlations, _images(data.summary, sample.summary)
-        )
-    return found
-
-
-def _classified(x: Array, y: Array, seed: int) -> tuple[float, float, float]:
-    """AUC, JSD, p-value."""
-    rng = np.random.default_rng(seed)
-    x, y = (table[rng.permutation(len(table))[:CLASSIFIED]] for table in (x, y))
-    found = two_sample_test(x, y, model="trees", seed=seed)
-    return found.auc, found.jsd, found.p_value
-
-
-def _around(value: float, deviation: float) -> tuple[float, float, float, float]:
-    return value, value - deviation, value + deviation, deviation
-
-
-def _correlations(x: Array, y: Array, rng: np.random.Generator, draws: int = 30) -> Measure:
-    def distance(a: Array, b: Array) -> float:
-        return float(np.sqrt(np.mean((correlation(a) - correlation(b)) ** 2)))
-
-    def drawn(table: Array, count: int) -> Array:
-        return table[rng.integers(len(table), size=count)]
-
-    values = np.array([distance(drawn(x, len(x)), drawn(y, len(y))) for _ in range(draws)])
-    null = np.array([distance(drawn(x, len(x)), drawn(x, len(y))) for _ in range(draws)])
-    return Measure(*_around(distance(x, y), values.std(ddof=1)), null.mean(), null.std(ddof=1))
-
-
-def _images(data: Summary, sample: Summary) -> Measure:
-    """The floor is what events of even and of odd number differ by, scaled to the counts of both samples; deviations
-    are those between even and odd."""
-    scale = sum(np.abs(layer).sum() for layer in data.mean) or 1.0
-
-    def distance(a: Sequence[Array], b: Sequence[Array]) -> float:
-        return float(sum(np.abs(p - q).sum() for p, q in zip(a, b, strict=True)) / scale)
-
-    halves = [distance([i[odd] for i in data.images], [i[odd] for i in sample.images]) for odd in (0, 1)]
-    grown = math.sqrt(1 + len(data.energy) / len(sample.energy)) / 2
-    floor = grown * distance([i[0] for i in data.images], [i[1] for i in data.images])
-    spread = abs(halves[0] - halves[1]) / 2
-    return Measure(*_around(distance(data.mean, sample.mean), spread), floor, spread)
-
-
 def _responses(samples: Sequence[Sample]) -> dict[str, Resolution]:
     energies = np.concatenate([sample.summary.energy for sample in samples])
     known = energies[np.isfinite(energies) & (energies > 0)]
@@ -359,92 +263,3 @@ def _responses(samples: Sequence[Sample]) -> dict[str, Resolution]:
     wide = known.max() > 20 * known.min()
     edges = (np.geomspace if wide else np.linspace)(known.min(), np.nextafter(known.max(), np.inf), 9)
     return {s.label: resolution(s.summary.energy, s.summary.values["response"], edges) for s in samples}
-
-
-def as_json(comparison: Comparison) -> dict[str, Any]:
-    """Everything but the histograms, as plain values; what is not finite is null."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, np.ndarray | np.generic):
-            return plain(value.tolist())
-        if hasattr(value, "_asdict"):
-            extra = {"differs": value.differs} if isinstance(value, Measure) else {}
-            return plain(value._asdict() | extra)
-        if isinstance(value, Mapping):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    def about(sample: Sample) -> dict[str, Any]:
-        return {
-            "label": sample.label,
-            "path": str(sample.path),
-            "events": sample.events,
-            "used": len(sample.summary.energy),
-        }
-
-    return {
-        "data": about(comparison.data),
-        "samples": [about(sample) for sample in comparison.samples],
-        "settings": comparison.settings,
-        "units": list(comparison.geometry.units),
-        "observables": {
-            name: {"unit": what.unit, "meaning": what.meaning, "samples": plain(comparison.verdicts[name])}
-            for name, what in comparison.observables.items()
-        },
-        "together": {"observables": list(comparison.together), "samples": plain(comparison.whole)},
-        "response": plain(comparison.responses),
-        "refined": plain([closure(comparison, sample.label) for sample in comparison.samples[1:]]),
-    }
-
-
-def closure(comparison: Comparison, label: str) -> dict[str, Any]:
-    """What a refined sample did, over all observables."""
-    found = {name: by[label].closed for name, by in comparison.verdicts.items()}
-    shares = {name: closed.share for name, closed in found.items() if closed is not None and closed.share is not None}
-    return {
-        "label": label,
-        "differing": len(shares),
-        "worst": min(shares.values(), default=None),
-        "worst_observable": min(shares, key=lambda name: shares[name], default=None),
-        "median": float(np.median(list(shares.values()))) if shares else None,
-        "closed_70": sum(share >= 0.7 for share in shares.values()),
-        "harmed": [name for name, closed in found.items() if closed is not None and closed.harmed],
-    }
-
-
-def write_comparison(comparison: Comparison, path: Path) -> tuple[Path, Path]:
-    """Writes `path`, a page that needs nothing else, and beside it the same in JSON. Raises DataError."""
-    import jinja2
-
-    from translate.evaluation import compare_plots
-
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters["number"] = _number
-    environment.filters["percent"] = lambda share: f"{100 * share:.0f} %".replace("-", "−")
-    environment.filters["uri"] = lambda svg: "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
-    text = resources.files("translate.evaluation").joinpath("compare.html.j2").read_text(encoding="utf-8")
-    page = environment.from_string(text).render(
-        c=comparison,
-        closures=[closure(comparison, sample.label) for sample in comparison.samples[1:]],
-        plots=compare_plots.draw(comparison),
-    )
-    beside = path.with_suffix(".json")
-    for target, content in (
-        (path, page),
-        (beside, json.dumps(as_json(comparison), indent=1, ensure_ascii=False, allow_nan=False)),
-    ):
-        temporary = target.with_name(f".{target.name}.part")
-        try:
-            temporary.write_text(content, encoding="utf-8")
-            temporary.replace(target)
-        except OSError as error:
-            raise DataError(f"{target}: cannot be written ({error.strerror}); choose another place") from None
-    return path, beside
-
-
-def _number(value: float | None) -> str:
-    if value is None or not math.isfinite(value):
-        return "–"
-    return (f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}").replace("-", "−")
