@@ -130,9 +130,7 @@ def compare(
         edges,
         {name: _verdicts(name, reference, others, edges[name], resamples, seed) for name in known},
         together,
-        compare_whole(reference.summary, {s.label: s.summary for s in others}, together, splits, seed)
-        if together
-        else {},
+        compare_whole(reference.summary, summaries, together, splits, seed) if together else {},
         _responses(samples),
         {
             "events": events,
