@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from translate.batches import Labelled
 from translate.config.load import parse
 from translate.data import find
+from translate.recipes import Recipe
 from translate.training.devices import Placement
 from translate.training.validation import Validator
 
@@ -24,6 +25,8 @@ validation: {batch_size: 16, samples: 3}
 
 class Shown:
     """A recipe that shows the data and their mirror image."""
+
+    measure = Recipe.measure
 
     def preview(self, networks: Mapping[str, nn.Module], batch: Any) -> dict[str, Tensor]:
         return {"data": batch.image, "mirrored": networks["mirror"](batch.image)}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from translate.config.run import Validation
 from translate.data.source import Split
 from translate.data.stream import batches
-from translate.errors import ConfigError, EvaluationError, unknown
+from translate.errors import ConfigError, TranslateError, unknown
 from translate.evaluation.measure import FALLING, METRICS, Labelled, Metric, named, taken
 from translate.evaluation.spaces import Floats, Space, open_space
 from translate.evaluation.statistics import whole
@@ -45,7 +45,7 @@ class SetMetrics:
                 raise ConfigError(f"validation: {unknown('metric', name, known)}")
             try:
                 spaces[features] = spaces.get(features) or open_space(features)
-            except EvaluationError as error:
+            except TranslateError as error:
                 raise ConfigError(f"validation: {text}: {error}") from None
             self.chosen[text] = Chosen(known[name], known[name].names.index(name), spaces[features])
         self.named = {text: named(text.partition("[")[0], chosen.space.name) for text, chosen in self.chosen.items()}
@@ -60,7 +60,7 @@ class SetMetrics:
         for text, chosen in self.chosen.items():
             try:
                 found = chosen.space(_pictures(batch[-1] if batch[-1].dim() == 4 else batch[0]), batch[0].shape[1])
-            except EvaluationError as error:
+            except TranslateError as error:
                 raise ConfigError(f"validation: {text}: {error}") from None
             if chosen.metric.takes != "features" and found.probabilities is None:
                 raise ConfigError(f"validation: {text}: these features name no classes; choose classifier:FILE")
