@@ -23,7 +23,10 @@ def sheet(columns: Mapping[str, NDArray[Any]]) -> Image.Image:
     from matplotlib.figure import Figure
 
     rows = min(map(len, columns.values()))
-    figure = Figure(figsize=(1.9 * len(columns) + 0.8, 1.6 * rows + 0.3), dpi=100, layout="constrained")
+    height, width = view(np.zeros(next(iter(columns.values())).shape[1:])).shape
+    figure = Figure(
+        figsize=(1.9 * len(columns) + 0.8, max(0.8, 1.8 * height / width) * rows + 0.4), dpi=100, layout="constrained"
+    )
     axes = figure.subplots(rows, len(columns), squeeze=False)
     for row in range(rows):
         views = [view(cells[row].astype(np.float64)) for cells in columns.values()]
