@@ -14,7 +14,7 @@ from translate.cli import main
 from translate.detector.files import FileOptions, write_showers
 from translate.detector.showers import Showers
 from translate.errors import DataError
-from translate.evaluation.compare import _area, _largest_gap, compare
+from translate.evaluation.compare import _area, _edges, _largest_gap, compare
 from translate.evaluation.compare_report import as_json, closure, write_comparison
 from translate.evaluation.observables import histogram, separation
 
@@ -129,6 +129,17 @@ def test_statistics_of_fine_bins_are_those_of_samples():
     assert _largest_gap(binned.x, binned.y) == pytest.approx(gap, abs=0.003)
 
 
+def test_bins_suit_what_is_in_them():
+    rng = np.random.default_rng(0)
+    steady, heavy = rng.normal(5, 1, 5000), np.exp(rng.normal(0, 2, 5000))
+    np.testing.assert_allclose(np.diff(_edges(steady)), np.ptp(np.quantile(steady, [0.005, 0.995])) / 40)
+    np.testing.assert_allclose(np.diff(np.log(_edges(heavy))), np.ptp(np.log(np.quantile(heavy, [0.005, 0.995]))) / 40)
+    np.testing.assert_allclose(_edges(rng.integers(0, 5, 5000) / 81), (np.arange(6) - 0.5) / 81)
+    pairs = _edges(np.append(np.repeat(np.arange(60.0), 100), np.nan))
+    np.testing.assert_allclose(pairs, np.arange(-0.5, 60, 2))
+    np.testing.assert_allclose(_edges(np.full(9, 3.0))[[0, -1]], [3, 6])
+
+
 def test_the_same_seed_gives_the_same_digits_and_events_are_the_first(shifted, folder):
     again = [
         compare(folder / "sim.h5", folder / "data.h5", names=["energy"], events=60, splits=2, seed=3) for _ in range(2)
@@ -232,6 +243,7 @@ def test_command(tmp_path, folder, shifted, capsys, monkeypatch):
     assert main([*arguments, "--observables", "energy", "peak", "--events", "500", "-o", "r.json"]) == 0
     said = capsys.readouterr().out
     assert re.search(r"^sim: [12] of 2 observables differ from the data; AUC 0\.\d+ \(floor 0\.\d+\)", said, re.M)
+    assert "few events: separation wants 1000, kpd wants 5000, fpd wants 50000" in said
     assert "half: closed 70 % of S² or more in" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.html", "r.json"]
     for extra, message in [

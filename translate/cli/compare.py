@@ -30,7 +30,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     from translate.detector.files import FileOptions
     from translate.errors import DataError
     from translate.evaluation.compare import compare
-    from translate.evaluation.compare_report import closure, write_comparison
+    from translate.evaluation.compare_report import closure, few, write_comparison
 
     page = arguments.output if arguments.output.suffix in (".html", ".htm") else arguments.output.with_suffix(".html")
     if not page.parent.is_dir():
@@ -50,6 +50,8 @@ def _compare(arguments: argparse.Namespace) -> int:
         threshold=arguments.threshold,
         seed=arguments.seed,
     )
+    if wanting := few(found):
+        print("few events: " + ", ".join(f"{name} wants {number}" for name, number in wanting.items()))
     for sample in found.samples:
         differ = [name for name, by in found.verdicts.items() if by[sample.label].separation.differs]
         whole = found.whole.get(sample.label)

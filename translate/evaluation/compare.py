@@ -159,12 +159,19 @@ def _same_detector(file: ShowerFile, data: Path, shapes: tuple[tuple[int, int], 
 
 
 def _edges(values: Array) -> Array:
-    """Of bins over the central 99 % of the data; whole numbers in the middle of theirs, where there are few."""
+    """Of bins over the central 99 % of the data: equal, or equal in the logarithm where they span decades; where there
+    are few values, about each or so many of them.
+    """
     known = values[np.isfinite(values)]
-    low, high = np.quantile(known, [0.005, 0.995])
-    if high - low <= 2 * BINS and (known == np.rint(known)).all():
-        step = max(1, math.ceil((high - low + 1) / BINS))
-        return np.arange(np.floor(low) - 0.5, high + step, step)
+    low, middle, high = np.quantile(known, [0.005, 0.5, 0.995])
+    inner = np.unique(known[(known >= low) & (known <= high)])
+    if 1 < len(inner) <= 2 * BINS:
+        first = inner[:: math.ceil(len(inner) / BINS)]
+        halfway = (first[1:] + inner[np.searchsorted(inner, first[1:]) - 1]) / 2
+        ends = (3 * inner[[0, -1]] - inner[[1, -2]]) / 2  # half a step beyond
+        return np.concatenate([ends[:1], halfway, ends[1:]])
+    if low > 0 and high > 10 * middle:
+        return np.geomspace(low, high, BINS + 1)
     return np.linspace(low, high if high > low else low + (abs(low) or 1.0), BINS + 1)
 
 
@@ -249,7 +256,7 @@ def _closed(before: Array, after: Array, simulation: Measure, refined: Measure) 
     harmed = left > max(excess, 0.0) + 2 * error
     if not simulation.differs:
         return Closed(None, None, None, harmed)
-    low, high = np.quantile(1 - after / np.where(before > 0, before, np.nan), [0.16, 0.84])
+    low, high = np.nanquantile(1 - after / np.where(before > 0, before, np.nan), [0.16, 0.84])
     return Closed(1 - left / excess, low, high, harmed)
 
 

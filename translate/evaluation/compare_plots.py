@@ -21,6 +21,7 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "font.family": "sans-serif",
     "font.size": 9,
+    "axes.formatter.limits": (-3, 4),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
@@ -69,8 +70,12 @@ def _ratio_plot(comparison: Comparison, name: str) -> "Figure":
     """Shares of each sample; the outermost bins, on grey, hold all that is beyond."""
     what, edges = comparison.observables[name], comparison.edges[name]
     figure, (above, below) = _figure(4.4, 3.5, ratio=True)
-    step = edges[1] - edges[0]
-    drawn = np.concatenate([[edges[0] - 1.5 * step], edges, [edges[-1] + 1.5 * step]])  # with a bin at either end
+    logarithmic = edges[0] > 0 and np.allclose(edges[1:] / edges[:-1], edges[1] / edges[0])
+    scale, back = (np.log, np.exp) if logarithmic else (np.asarray, np.asarray)
+    flat = scale(edges)
+    wide = 1.5 * (flat[-1] - flat[0]) / (len(flat) - 1)
+    flat = np.concatenate([[flat[0] - wide], flat, [flat[-1] + wide]])  # with a bin at either end
+    drawn, middles = back(flat), back((flat[1:] + flat[:-1]) / 2)
     x = comparison.data.summary.values[name]
     counts = histogram(x, x, edges).x
     shares, errors = _shares(counts)
@@ -82,9 +87,7 @@ def _ratio_plot(comparison: Comparison, name: str) -> "Figure":
         for colour, sample in zip(COLOURS * 9, comparison.samples, strict=False):
             other, error = _shares(histogram(x, sample.summary.values[name], edges).y)
             above.stairs(other, drawn, color=colour, linewidth=1.4, label=sample.label)
-            below.errorbar(
-                (drawn[1:] + drawn[:-1]) / 2, other / shares, error / shares, fmt="o", ms=2, lw=0.8, color=colour
-            )
+            below.errorbar(middles, other / shares, error / shares, fmt="o", ms=2, lw=0.8, color=colour)
             lowest.append(other[other > 0].min())
             highest.append(other.max())
     if max(highest) > 20 * float(np.median(shares[shares > 0])):
@@ -96,12 +99,16 @@ def _ratio_plot(comparison: Comparison, name: str) -> "Figure":
     above.legend(loc="upper right", ncols=min(3, len(comparison.samples) + 1), fontsize=8)
     below.axhline(1, color="#64748b", lw=0.8)
     below.set_ylim(0.4, 1.6)
-    below.set_ylabel("/ data")
+    below.set_ylabel("ratio")
     below.set_xlabel(f"{name} [{what.unit}]" if what.unit else name)
     for axis in (above, below):
         for beyond in ((drawn[0], edges[0]), (edges[-1], drawn[-1])):
             axis.axvspan(*beyond, color="#f1f5f9", zorder=0)
         axis.set_xlim(drawn[0], drawn[-1])
+    if logarithmic:
+        below.set_xscale("log")
+    else:
+        below.locator_params(axis="x", nbins=7)
     return figure
 
 
@@ -114,8 +121,8 @@ def _shares(counts: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float
 def _profiles(comparison: Comparison) -> list["Figure"]:
     figures = []
     for family, title, label in (
-        ("fraction", "longitudinal profile: mean share of the energy", "layer"),
-        ("ring", "radial profile: mean share of the energy", f"ring about the centre [{comparison.geometry.length}]"),
+        ("fraction", "longitudinal profile: mean share", "layer"),
+        ("ring", "radial profile: mean share", f"ring about the centre [{comparison.geometry.length}]"),
     ):
         names = [name for name in comparison.observables if name.rpartition("_")[0] == family]
         if len(names) > 1:
@@ -145,7 +152,7 @@ def _profile(comparison: Comparison, names: Sequence[str], title: str, label: st
     above.set_title(title, fontsize=9, loc="left")
     above.legend(fontsize=8)
     below.axhline(1, color="#64748b", lw=0.8)
-    below.set_ylabel("/ data")
+    below.set_ylabel("ratio")
     below.set_xlabel(label)
     below.set_xticks(place)
     if rings:
@@ -175,6 +182,7 @@ def _response(comparison: Comparison) -> list["Figure"]:
         energies = comparison.responses[comparison.data.label].energy
         if np.nanmax(energies) > 10 * np.nanmin(energies):
             axis.set_xscale("log")
+            axis.xaxis.set_minor_formatter("")
         axis.set_xlabel("incident energy [GeV]")
         axis.set_ylabel(label)
         axis.legend(fontsize=8)
@@ -187,9 +195,9 @@ def _correlations(comparison: Comparison) -> "Figure":
     reference = correlation(comparison.data.summary.table(names))
     matrices = [(comparison.data.label, reference)]
     for sample in comparison.samples:
-        matrices.append((f"{sample.label} − data", correlation(sample.summary.table(names)) - reference))
+        matrices.append((_difference(comparison, sample), correlation(sample.summary.table(names)) - reference))
     size = 1.2 + 0.105 * len(names)
-    figure, axes = _grid(size * len(matrices) + 0.8, size, 1, len(matrices))
+    figure, axes = _grid((size + 0.3) * len(matrices) + 0.9, size + 0.4, 1, len(matrices))
     differences = max(float(np.abs(matrix).max()) for _, matrix in matrices[1:])
     for place, (axis, (title, matrix)) in enumerate(zip(axes[0], matrices, strict=True)):
         limit = 1 if place == 0 else max(differences, 0.01)
@@ -199,6 +207,10 @@ def _correlations(comparison: Comparison) -> "Figure":
         axis.set_yticks(range(len(names)), names if place == 0 else [], fontsize=5)
         figure.colorbar(image, ax=axis, shrink=0.7)
     return figure
+
+
+def _difference(comparison: Comparison, sample: Sample) -> str:
+    return f"{sample.label} − {comparison.data.label}"
 
 
 def _images(comparison: Comparison, sample: Sample) -> "Figure":
@@ -219,6 +231,8 @@ def _images(comparison: Comparison, sample: Sample) -> "Figure":
             axis.set_yticks([])
         axes[0][column].set_title(f"layer {layer}\n≤ {top:.3g}", fontsize=7)
         axes[2][column].set_xlabel(f"± {gap:.2g}", fontsize=7)
-    for axis, label in zip(axes[:, 0], (comparison.data.label, sample.label, f"{sample.label} − data"), strict=True):
+    for axis, label in zip(
+        axes[:, 0], (comparison.data.label, sample.label, _difference(comparison, sample)), strict=True
+    ):
         axis.set_ylabel(label, fontsize=7)
     return figure

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from translate.errors import DataError
+from translate.evaluation import NEEDED
 from translate.evaluation.compare import Comparison, Sample
 from translate.evaluation.compare_whole import Measure
 
@@ -49,8 +50,16 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         },
         "together": {"observables": list(comparison.together), "samples": plain(comparison.whole)},
         "response": plain(comparison.responses),
+        "few": few(comparison),
         "refined": plain([closure(comparison, sample.label) for sample in comparison.samples[1:]]),
     }
+
+
+def few(comparison: Comparison) -> dict[str, int]:
+    """The metrics that want more events than the smallest sample has, and how many."""
+    least = min(len(sample.summary.energy) for sample in (comparison.data, *comparison.samples))
+    used = ("separation", "wasserstein", "kolmogorov_smirnov", "chi_squared", "two_sample_test", "kpd", "fpd")
+    return {name: NEEDED[name] for name in used if least < NEEDED[name]}
 
 
 def closure(comparison: Comparison, label: str) -> dict[str, Any]:
@@ -81,6 +90,7 @@ def write_comparison(comparison: Comparison, path: Path) -> tuple[Path, Path]:
     text = resources.files("translate.evaluation").joinpath("compare.html.j2").read_text(encoding="utf-8")
     page = environment.from_string(text).render(
         c=comparison,
+        few=few(comparison),
         closures=[closure(comparison, sample.label) for sample in comparison.samples[1:]],
         plots=compare_plots.draw(comparison),
     )
