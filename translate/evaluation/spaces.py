@@ -98,6 +98,8 @@ def open_space(text: str) -> Space:
         "torchscript": _torchscript,
         "pixels": _pixels,
     }
+    if kind == "observables":
+        raise EvaluationError("--features: observables are those of detector files: use translate compare")
     if kind not in openers:
         raise EvaluationError(f"--features: {unknown('feature space', kind, openers)}")
     if not rest and (kind not in (INCEPTION, "pixels") or colon):
