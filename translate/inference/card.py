@@ -47,6 +47,7 @@ class Card(Spec):
     latent: int | None = Field(default=None, ge=1)
     prior: Literal["normal", "uniform"] = "normal"  # of the latent numbers: N(0, 1), or uniform in [-1, 1]
     labels: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()  # where the output is no picture but [N, K]: logits of these classes, or estimates
     multiple: int = Field(default=1, ge=1)  # height and width must be multiples of this
     trained_size: tuple[int, int] | None = None  # height and width of the training pictures
     preprocess: str | None = None  # how they came to that size: data.preprocess

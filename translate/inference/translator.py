@@ -63,17 +63,29 @@ class Translator:
         precision: Arithmetic = "auto",
         threads: int | None = None,
         lanes: int = 1,
+        once: bool = False,
         batch_size: int = 1,
         tile: Tile = "auto",
         statistics: Literal["global", "tile"] = "global",
     ) -> "Translator":
-        """From an .onnx file, a checkpoint or a run folder: `path` to `lanes` are as in `open_session`."""
+        """From an .onnx file, a checkpoint or a run folder: `path` to `once` are as in `open_session`."""
         session = open_session(
-            Path(path), direction=direction, backend=backend, precision=precision, threads=threads, lanes=lanes
+            Path(path),
+            direction=direction,
+            backend=backend,
+            precision=precision,
+            threads=threads,
+            lanes=lanes,
+            once=once,
         )
         return cls(session, batch_size, tile, statistics)
 
     def __post_init__(self) -> None:
+        if self.card.outputs:
+            raise ModelError(
+                f"{self.card.name}: names {', '.join(self.card.outputs)}, it makes no pictures: run its ONNX file with "
+                "onnxruntime (docs/adaptation.md)"
+            )
         if self.card.normalisation is not None:
             raise ModelError(
                 f"{self.card.name}: is for detector images, not for pictures: use translate refine or generate"

@@ -86,6 +86,10 @@ class Recipe(nn.Module, ABC):
         """The classes that these networks are told, if they are."""
         return ()
 
+    def outputs(self) -> tuple[str, ...]:
+        """Of networks that give numbers [N, K] for an image, not another image: their names, as of classes."""
+        return ()
+
     @abstractmethod
     def preview(self, networks: Mapping[str, nn.Module], batch: Any) -> dict[str, Tensor]:
         """Columns of a sample grid: title → images [N, C, H, W]. `networks`: as from `deployed`."""

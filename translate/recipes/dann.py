@@ -84,7 +84,8 @@ class DANN(Recipe, kind="dann"):
         self.config, self.classes = config, classes
         self.adversarial = peak(config.weights.adversarial) > 0
         self.draws = config.discriminator_updates if self.adversarial else 1
-        out = len(classes) or channels["label"]
+        self.named = classes or tuple(f"number {place}" for place in range(channels["label"]))
+        out = len(self.named)
         self.classifier: Classifier = config.network.build(channels["source"], size, out)
         inputs = self.classifier.width * (out if config.condition == "prediction" else 1)
         if self.adversarial:
@@ -163,6 +164,9 @@ class DANN(Recipe, kind="dann"):
 
     def sides(self) -> dict[str, tuple[str, str]]:
         return {"classifier": ("target", "label")}
+
+    def outputs(self) -> tuple[str, ...]:
+        return self.named
 
     def preview(self, networks: Mapping[str, nn.Module], batch: Adaptation) -> dict[str, Tensor]:
         """Images of both domains, with bars of the probabilities of their classes in turn."""

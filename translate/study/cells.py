@@ -16,7 +16,7 @@ from translate.data.source import Source, SourceConfig, size_of
 from translate.inference.networks import load_networks
 from translate.recipes import find as find_recipe
 from translate.recipes.dann import DANN
-from translate.study.domains import MemorySource, halves, translated, unlabelled
+from translate.study.domains import MemorySource, halves, recoded, translated, unlabelled
 from translate.study.measures import labelled, unlabelled_measures
 from translate.study.variants import Variant
 from translate.training.devices import placement
@@ -55,8 +55,9 @@ def work(task: Task) -> bool:
     domains = original.domains()
     if task.variant is None:
         assert task.translator is not None
-        assert isinstance(task.translator.data, SourceConfig)
-        source = MemorySource(original, domains, task.translator.data)
+        other = task.translator.data
+        assert isinstance(other, SourceConfig)
+        source = MemorySource(original, Domains(*(recoded(part, task.data, other) for part in domains)), other)
         return _train(task, task.translator, source, None)
     match task.variant.domains:
         case "target":
@@ -64,8 +65,11 @@ def work(task: Task) -> bool:
         case "halves":
             domains = halves(domains)
     if task.variant.translated:
+        torch.manual_seed(task.seed)  # translators may have noise
         network = next(iter(load_networks(task.of_translator).values())).network
-        domains = translated(domains, network)
+        assert task.translator is not None
+        assert isinstance(task.translator.data, SourceConfig)
+        domains = translated(domains, network, task.data, task.translator.data)
     return _train(task, task.variant.run, MemorySource(original, unlabelled(domains)), domains)
 
 

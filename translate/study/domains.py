@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -52,12 +53,21 @@ def halves(domains: Domains) -> Domains:
     return Domains(parts[0], tests[0], parts[1], tests[1])
 
 
-@torch.inference_mode()
-def translated(domains: Domains, network: nn.Module, batch: int = 250) -> Domains:
-    """The source's images as `network` shows them, with their labels."""
-    parts = (
-        Domain(torch.cat([network(images) for images in part.images.split(batch)]), part.labels)
-        for part in (domains.source, domains.source_test)
-    )
-    source, source_test = (Domain(images.clone(), labels) for images, labels in parts)
-    return domains._replace(source=source, source_test=source_test)
+def recoded(part: Domain, here: SourceConfig, there: SourceConfig) -> Domain:
+    """The same images as other data normalise them: detector images, for a translator of its own normalisation."""
+    a, b = getattr(here, "normalisation", None), getattr(there, "normalisation", None)
+    if a is None or b is None or a == b:
+        return part
+    cells = a.inverse(part.images.numpy(), dtype=np.float64)
+    return Domain(torch.from_numpy(b.forward(np.where(part.images.numpy() == 0, 0, cells))), part.labels)
+
+
+def translated(domains: Domains, network: nn.Module, here: SourceConfig, there: SourceConfig) -> Domains:
+    """The source's images as `network`, trained on data as `there`, shows them, with their labels."""
+
+    def shown(part: Domain) -> Domain:
+        with torch.no_grad():
+            images = torch.cat([network(images) for images in recoded(part, here, there).images.split(250)])
+        return recoded(Domain(images, part.labels), there, here)
+
+    return domains._replace(source=shown(domains.source), source_test=shown(domains.source_test))
