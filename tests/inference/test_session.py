@@ -555,6 +555,41 @@ def test_nothing_heavy_nothing_printed_nobody_told(model: Path, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("kernel", "extra"), [(4, 0), (3, 1)])
+def test_upsampling_by_convolutions_is_the_same_sum(kernel: int, extra: int) -> None:
+    openvino = openvino_session.import_openvino()
+    from openvino import opset13 as ops
+
+    rng = np.random.default_rng(0)
+    image = ops.parameter([-1, 3, -1, -1], np.float32)
+    weights = ops.constant(rng.standard_normal((3, 5, kernel, kernel)).astype(np.float32))
+    doubled = ops.convolution_backprop_data(
+        image, weights, [2, 2], pads_begin=[1, 1], pads_end=[1, 1], dilations=[1, 1], output_padding=[extra, extra]
+    )
+    plain = ops.convolution_backprop_data(image, weights, [1, 1], pads_begin=[1, 1], pads_end=[1, 1])
+    model = openvino.Model([doubled, plain], [image])
+    x = rng.standard_normal((2, 3, 5, 8)).astype(np.float32)
+
+    def computed() -> list[np.ndarray]:
+        compiled = openvino_session.core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return list(compiled([x]).values())
+
+    before = computed()
+    openvino_session.upsample_by_convolutions(model)
+    kinds = [node.get_type_name() for node in model.get_ops()]
+    assert (kinds.count("ConvolutionBackpropData"), kinds.count("DepthToSpace")) == (1, 1)
+    assert before[0].shape == (2, 5, 10, 16)
+    for a, b in zip(before, computed(), strict=True):
+        np.testing.assert_allclose(b, a, atol=1e-5)
+
+
+def test_opened_for_once_it_does_the_same(model: Path) -> None:
+    image = pictures(1, 3, 16, 16)
+    for backend in BACKENDS:
+        once, often = (open_session(model, backend=backend, precision="fp32", once=flag) for flag in (True, False))
+        np.testing.assert_allclose(once.run({"image": image}), often.run({"image": image}), atol=1e-5)
+
+
 ELSEWHERE = """
 import gc, signal, subprocess, sys, threading
 from pathlib import Path

@@ -60,7 +60,7 @@ def run_batch(options: Options) -> int:
     inputs = _inputs(options)
     stop = threading.Event()
     workers = len(list(islice(inputs, options.workers or cores_here())))
-    worker = load(options, lanes=workers, stopped=stop.is_set)
+    worker = load(options, lanes=workers, once=_is_small(options.input, inputs), stopped=stop.is_set)
     with ExitStack() as stack:
         manifest = None
         try:
@@ -82,7 +82,9 @@ def run_batch(options: Options) -> int:
     return 1 if progress.counts["failed"] else 0
 
 
-def load(options: Options, *, lanes: int, threads: int | None = None, stopped: Callable[[], bool]) -> Worker:
+def load(
+    options: Options, *, lanes: int, threads: int | None = None, once: bool = False, stopped: Callable[[], bool]
+) -> Worker:
     """A worker for `lanes` threads, each of which has `threads` (all cores shared out) for its network.
 
     Raises ModelError or CheckpointError where the model cannot be used.
@@ -96,6 +98,7 @@ def load(options: Options, *, lanes: int, threads: int | None = None, stopped: C
             precision=options.precision,
             threads=threads,
             lanes=lanes,
+            once=once,
             batch_size=options.batch_size,
             tile=options.tile,
         )
@@ -124,6 +127,12 @@ def _inputs(options: Options) -> Inputs:
     if len(list(islice(inputs, 2))) > 1:
         raise ConfigError(f"{path}: holds several pictures; OUTPUT must be a folder, not {output}")
     return inputs
+
+
+def _is_small(path: str, inputs: Inputs) -> bool:
+    """Whether there is one picture, of a few tiles at most."""
+    file = Path(path)
+    return len(list(islice(inputs, 2))) == 1 and file.is_file() and file.stat().st_size < 1 << 20
 
 
 def _to_file(options: Options) -> bool:

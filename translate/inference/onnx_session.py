@@ -69,10 +69,10 @@ class OnnxRuntimeSession(OnnxSession):
 
     backend = "onnxruntime"
 
-    def __init__(self, path: Path, precision: Arithmetic, threads: int) -> None:
+    def __init__(self, path: Path, precision: Arithmetic, threads: int, once: bool = False) -> None:
         if precision == "bf16":
             raise ModelError("precision: onnxruntime has no bf16: take auto, or openvino or torch as the backend")
-        self._threads, self._exact = threads, precision == "fp32"
+        self._threads, self._exact, self._once = threads, precision == "fp32", once
         super().__init__(path)
         if precision == "fp16" and self.card.precision != "fp16":
             raise ModelError(
@@ -87,6 +87,9 @@ class OnnxRuntimeSession(OnnxSession):
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # plans one block for each size that it ever saw
+        if self._once:  # arranging the weights of a U-Net takes longer than it saves in one picture
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+            options.add_session_config_entry("session.disable_prepacking", "1")
         providers: list[Any] = ["CPUExecutionProvider"]
         on_gpu = gpu_available()
         if on_gpu:

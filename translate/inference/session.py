@@ -101,6 +101,7 @@ def open_session(
     precision: Arithmetic = "auto",
     threads: int | None = None,
     lanes: int = 1,
+    once: bool = False,
 ) -> Session:
     """A session for an .onnx file, a checkpoint or a run folder.
 
@@ -108,8 +109,9 @@ def open_session(
     checkpoint, which PyTorch runs. `direction` names the network of a run that has several. `threads` compute one call
     of `run`; `lanes` is how many threads will call it at once (the default: all cores, divided among the lanes).
 
-    `precision`: "auto" is the fastest that differs from float32 by 40 dB or more. Raises ModelError for what cannot be
-    used, CheckpointError for a checkpoint that cannot be read.
+    `once`: for a run or two, what opens sooner and then is a little slower. `precision`: "auto" is the fastest that
+    differs from float32 by 40 dB or more. Raises ModelError for what cannot be used, CheckpointError for a checkpoint
+    that cannot be read.
     """
     path = Path(path)
     try:
@@ -129,23 +131,23 @@ def open_session(
         return TorchSession.open(path, direction, precision, threads)
     if backend == "torch":
         raise ModelError(f"{path}: torch takes run folders and checkpoints; for an .onnx file choose another backend")
-    session = _open_onnx(path, backend, precision, threads, lanes)
+    session = _open_onnx(path, backend, precision, threads, lanes, once)
     if direction not in (None, session.card.network):
         raise ModelError(f"{path}: is {session.card.network}, not {direction}: give the file of that direction")
     return session
 
 
-def _open_onnx(path: Path, backend: Backend, precision: Arithmetic, threads: int, lanes: int) -> Session:
+def _open_onnx(path: Path, backend: Backend, precision: Arithmetic, threads: int, lanes: int, once: bool) -> Session:
     from translate.inference.onnx_session import OnnxRuntimeSession, gpu_available
 
     if backend == "auto":
         there = importlib.util.find_spec("openvino") is not None and not gpu_available()
         backend = "openvino" if there else "onnxruntime"
     if backend == "onnxruntime":
-        return OnnxRuntimeSession(path, precision, threads)
+        return OnnxRuntimeSession(path, precision, threads, once)
     from translate.inference.openvino_session import OpenVINOSession
 
-    return OpenVINOSession(path, precision, threads, lanes)
+    return OpenVINOSession(path, precision, threads, lanes, once)
 
 
 def _file(run: Path, direction: str | None, backend: Backend, precision: Arithmetic) -> Path:
