@@ -40,7 +40,7 @@ class Showers(NamedTuple):
             )
         return np.stack(self.layers, 1)
 
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]  # of a tuple nobody needs that
         return len(self.energy)
 
     def take(self, index: Any) -> "Showers":
