@@ -26,7 +26,7 @@ DECIBELS = {"fp16": 40.0, "int8": 35.0}  # the least PSNR of the others
 def shapes(card: Card) -> list[tuple[int, int, int]]:
     """N, H and W to verify a graph at; it is traced at the first, of two multiples or more: 1 would be a constant.
 
-    Classifiers take the size that they were trained on. Others not below 16 x 16: norms over a handful of pixels magnify
+    Classifiers take the size of their training. Others not below 16 x 16: norms over a handful of pixels magnify
     rounding, and PyTorch itself would be 1e-4 from the truth.
     """
     if card.outputs and card.trained_size:
