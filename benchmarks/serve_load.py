@@ -11,7 +11,6 @@ single client got before, and the resident memory of the server at the start, in
 import argparse
 import json
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -119,7 +118,7 @@ def main() -> int:
                 Load(f"http://127.0.0.1:{port}", folder), psutil.Process(server.pid), options.clients, options.seconds
             )
         finally:
-            server.send_signal(signal.SIGINT)
+            server.terminate()  # SIGINT is ignored where this was started in the background
             server.wait(30)
 
 
