@@ -129,7 +129,7 @@ def train(source: Source, output: Path, *, epochs: int = 2, seed: int = 0, note:
     config = source.config
     if not isinstance(config, DatasetConfig) or not source.classes:
         raise ConfigError("data: a classifier needs data.kind: dataset with classes (data.labels: true)")
-    images, labels = _together(source.train)
+    images, labels = together(source.train)
     note(f"{source.describe()}; {epochs} epochs")
     network = fit(images, labels, len(source.classes), epochs=epochs, seed=seed, note=note)
     card = Card(
@@ -139,7 +139,7 @@ def train(source: Source, output: Path, *, epochs: int = 2, seed: int = 0, note:
         size=config.size,
         fit=config.fit,
         crop=config.crop,
-        accuracy=None if source.test is None else accuracy(network, *_together(source.test)),
+        accuracy=None if source.test is None else accuracy(network, *together(source.test)),
         data=source.describe(),
         epochs=epochs,
         package=__version__,
@@ -179,7 +179,7 @@ def accuracy(network: Network, images: Tensor, labels: Tensor) -> float:
     return (torch.cat(named) == labels).double().mean().item()
 
 
-def _together(split: Split) -> tuple[Tensor, Tensor]:
+def together(split: Split) -> tuple[Tensor, Tensor]:
     """uint8 [N, C, S, S] and labels [N]."""
     images, labels = [], []
     for _, batch in batches(split, 1000):

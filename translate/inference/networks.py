@@ -162,7 +162,7 @@ def _trained(path: Path, state: Mapping[str, Any]) -> dict[str, Deployed]:
     recipe = _recipe(path, run, state)
     places = {id(module): f"{name}." for name, module in recipe.named_modules()}
     clock = state["clock"]
-    recipe.stand(Clock(clock["step"], clock["images"], clock["total"]))
+    recipe.stand(Clock(clock["step"], clock["images"], clock.get("total", clock["step"])))  # older ones have no total
     result = {}
     for name, network in recipe.deployed().items():
         average = state["average"].get(name)
