@@ -293,3 +293,14 @@ def test_a_file_is_sampled_without_torch(runs: Make, tmp_path: Path) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(("total", "side"), [(7, 16), (100, 4), (15, 8)])
+def test_a_progressive_checkpoint_stands_where_its_training_does(
+    runs: Make, tmp_path: Path, total: int, side: int
+) -> None:
+    state = checkpoints.load(runs("progressive") / "checkpoints" / "last.pt")
+    state["clock"]["total"] = total  # of which 7 steps are done; the phases are 4, fade, 8, fade, 16
+    checkpoints.save(tmp_path / "half.pt", state)
+    network = load_networks(tmp_path / "half.pt")["generator"].network
+    assert network(torch.zeros(1, 8)).shape == (1, 3, side, side)
