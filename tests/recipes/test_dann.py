@@ -69,7 +69,12 @@ VARIANTS: list[dict[str, Any]] = [
         "penalties": [{"kind": "gradient_penalty"}, {"kind": "drift"}],
         "condition": "prediction",
     },
-    {"updates": "alternating", "constraint": {"kind": "weight_clip"}, "objective": {"kind": "wasserstein"}},
+    {
+        "updates": "alternating",
+        "constraint": {"kind": "weight_clip"},
+        "objective": {"kind": "wasserstein"},
+        "discriminator": {"width": 32},  # of fewer units all may be active for all, so that their biases cancel out
+    },
     {"network": NETWORK | {"norm": "batch"}},
 ]
 
@@ -89,7 +94,8 @@ def test_each_player_moves_in_its_own_turn_and_all_of_it(options: dict[str, Any]
         for name, group in players.items():
             changed = [not torch.equal(p, old) for p, old in zip(group, before[name], strict=True)]
             if name == turn.player:
-                assert sum(changed) >= 0.8 * len(changed)
+                idle = name == "discriminator" and "wasserstein" in str(options)  # the level of a critic: no gradient
+                assert sum(changed) >= 0.8 * (len(changed) - idle)
                 assert all(p.grad is not None for p in group), "a parameter that no loss reaches"
             elif options.get("constraint") != {"kind": "weight_clip"}:
                 assert not any(changed)
