@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from translate.data import find
-from translate.evaluation.classifier import together, accuracy, fit
+from translate.evaluation.classifier import accuracy, fit, together
 from translate.evaluation.command import Options, evaluate
 from translate.inference.latents import classes, draw
 from translate.inference.networks import load_networks
