@@ -35,9 +35,9 @@ def test_moments_by_hand():
     real = torch.tensor([2.0, 2.0])
     assert moments_apart(real, real, condition) == 0
     # relative to 2: mean +½, mean times condition ½, deviation ½
-    torch.testing.assert_close(moments_apart(torch.tensor([4.0, 2.0]), real, condition), torch.tensor(0.75))
-    # the mean is right, the slope and the deviation are not: ½² + ½²
-    torch.testing.assert_close(moments_apart(torch.tensor([3.0, 1.0]), real, condition), torch.tensor(0.5))
+    torch.testing.assert_close(moments_apart(torch.tensor([4.0, 2.0]), real, condition), torch.tensor(1.5))
+    # the mean is right, the slope and the deviation are not: ½ + ½
+    torch.testing.assert_close(moments_apart(torch.tensor([3.0, 1.0]), real, condition), torch.tensor(1.0))
 
 
 def test_real_and_generated_showers_are_told_apart_by_the_same_conditions():

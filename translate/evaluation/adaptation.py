@@ -129,7 +129,7 @@ def _components(fitted: Numbers, *others: Numbers, seed: int) -> list[Numbers]:
 
     if fitted.shape[1] <= COMPONENTS:
         return [fitted, *others]
-    pca = PCA(COMPONENTS, svd_solver="randomized", random_state=seed).fit(fitted)
+    pca = PCA(min(COMPONENTS, len(fitted)), svd_solver="randomized", random_state=seed).fit(fitted)
     return [pca.transform(part) for part in (fitted, *others)]
 
 

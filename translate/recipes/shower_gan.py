@@ -122,11 +122,11 @@ class ShowerGAN(Recipe, kind="shower_gan"):
 
 def moments_apart(fake: Tensor, real: Tensor, told: Tensor) -> Tensor:
     """How far the deposited energies [N] of generated and real showers, of which the same is told [N, K], are apart:
-    squared differences of mean, of mean times what is told (the slope of the response, the mean of a class) and of
+    absolute differences of mean, of mean times what is told (the slope of the response, the mean of a class) and of
     standard deviation (the resolution), relative to the real mean.
     """
     scale = real.abs().mean().clamp_min(1e-12)
     fake, real = fake / scale, real / scale
     change = fake - real
-    slope = (change[:, None] * told).mean(0).square().sum()
-    return change.mean().square() + slope + (fake.std(correction=0) - real.std(correction=0)).square()
+    slope = (change[:, None] * told).mean(0).abs().sum()
+    return change.mean().abs() + slope + (fake.std(correction=0) - real.std(correction=0)).abs()

@@ -16,7 +16,7 @@ from translate.data.source import Source, SourceConfig, size_of
 from translate.inference.networks import load_networks
 from translate.recipes import find as find_recipe
 from translate.recipes.dann import DANN
-from translate.study.domains import MemorySource, halves, recoded, translated, unlabelled
+from translate.study.domains import MemorySource, apart, halves, recoded, translated, unlabelled
 from translate.study.measures import labelled, unlabelled_measures
 from translate.study.variants import Variant
 from translate.training.devices import placement
@@ -99,7 +99,7 @@ def _train(task: Task, run: Run, source: MemorySource, domains: Domains | None) 
             assert isinstance(recipe, DANN)
             started = time.monotonic()
             networks = trainer.networks()
-            cell["unlabelled"] = unlabelled_measures(recipe, networks, place, unlabelled(domains), task.seed)
+            cell["unlabelled"] = unlabelled_measures(recipe, networks, place, unlabelled(apart(domains)), task.seed)
             cell["labelled"] = labelled(recipe, networks, place, domains)
             cell["measured in"] = round(time.monotonic() - started, 1)
         replace(task.folder / "cell.json", json.dumps(cell, indent=1).encode())

@@ -43,14 +43,26 @@ def unlabelled(domains: Domains) -> Domains:
     return domains._replace(target=target, target_test=target_test)
 
 
+def apart(domains: Domains) -> Domains:
+    """The same, but where both domains are one, their held-out images are two halves: no image is in both."""
+    if domains.source_test.images is not domains.target_test.images:
+        return domains
+    return domains._replace(
+        source_test=_every_second(domains.source_test, 0), target_test=_every_second(domains.target_test, 1)
+    )
+
+
 def halves(domains: Domains) -> Domains:
     """The source as both domains, which share no image: its training part in two, held-out images of both the same."""
     count = len(domains.source.labels)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     test = domains.source_test
     parts = [domains.source.take(part) for part in (order[: count // 2], order[count // 2 :])]
-    tests = [test.take(torch.arange(start, len(test.labels), 2)) for start in (0, 1)]
-    return Domains(parts[0], tests[0], parts[1], tests[1])
+    return Domains(parts[0], _every_second(test, 0), parts[1], _every_second(test, 1))
+
+
+def _every_second(part: Domain, start: int) -> Domain:
+    return part.take(torch.arange(start, len(part.images), 2))
 
 
 def recoded(part: Domain, here: SourceConfig, there: SourceConfig) -> Domain:
