@@ -1,6 +1,6 @@
 """How good the generators of Fashion-MNIST are: the table of docs/results.md.
 
-    python -m translate classifier --data fashion_mnist --root ../shared/data/fashion-mnist --epochs 4 -o fashion-mnist.pt
+    python -m translate classifier --data fashion_mnist --root ../shared/data/fashion-mnist -o fashion-mnist.pt
     python benchmarks/fashion.py runs/dcgan_fashion runs/acgan_fashion ... --classifier fashion-mnist.pt [--count 10000]
 
 For each run, against the test pictures in the classifier's features: what `translate evaluate` says (which is written to

@@ -6,6 +6,7 @@ written here have `particle` [N], too, checksums, and for `showers` an attribute
 """
 
 import re
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from math import prod
 from pathlib import Path
@@ -65,8 +66,9 @@ class _Hdf5(ShowerFile):
         self.energy_stated = self._stated(self.energy_name)
         self._settle()
 
+    @abstractmethod
     def _open(self) -> None:
-        raise NotImplementedError
+        """Fills in what stands in the file."""
 
     def close(self) -> None:
         self.file.close()
