@@ -85,9 +85,7 @@ def upsample_by_convolutions(model: Any) -> None:
         taps = w[:, :, ::-1, :, ::-1].transpose(3, 5, 1, 0, 2, 4)  # [a, b, C', C, 2, 2]
         taps = np.ascontiguousarray(taps).reshape(4 * w.shape[1], w.shape[0], 2, 2)
         ones = [1, 1]
-        wide = ops.convolution(
-            node.input_value(0), ops.constant(taps), ones, ones, ones, ones
-        )  # [N, 4C', H + 1, …]
+        wide = ops.convolution(node.input_value(0), ops.constant(taps), ones, ones, ones, ones)  # [N, 4C', H + 1, …]
         image = ops.depth_to_space(wide, "blocks_first", 2)
         cropped = ops.slice(image, *(ops.constant(np.array(v)) for v in ([1, 1], [-1, -1], [1, 1], [2, 3])))
         node.output(0).replace(cropped.output(0))
