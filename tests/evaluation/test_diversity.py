@@ -80,7 +80,15 @@ def test_copying_is_seen():
     assert copied.nearer > 0.7  # of the 400 training samples 300 are taken
     assert copying(train, train, np.concatenate([test, test + 1e-9])).nearer > 0.99
     assert copying(fresh, RNG.permutation(train), RNG.permutation(test)) == honest
-    assert copying(fresh, train, train) == pytest.approx((0.5, 0.5), abs=0.03)  # the order of what is equal
+    assert copying(fresh, train, train).nearer == pytest.approx(0.5, abs=0.03)  # the order of what is equal
+    assert copying(fresh, train, train).auc < 0.01  # test samples that are training samples
+
+
+def test_copies_of_a_few_of_many_are_seen():
+    train, test = RNG.normal(size=(4000, 8)), RNG.normal(size=(200, 8))
+    copied = copying(np.repeat(train[:50], 4, 0) + 0.01 * RNG.normal(size=(200, 8)), train, test)
+    assert copied.auc > 0.99
+    assert copied.nearer < 0.7  # of the 200 training samples that are compared two or three are among the 50
 
 
 def test_class_coverage_by_hand():

@@ -30,8 +30,8 @@ class Neighbours(NamedTuple):
 
 
 class Copying(NamedTuple):
-    auc: float  # P(distance to training < distance to test); ½ without copying
-    nearer: float  # share of the samples that are nearer to the training set; ½ without copying
+    auc: float  # P(a generated sample is nearer to the training set than a test sample is); ½ without copying
+    nearer: float  # share of the samples nearer to training samples than to as many test samples; ½ without copying
 
 
 class ClassCoverage(NamedTuple):
@@ -102,17 +102,22 @@ def nearest(generated: Features, training: Features, *, k: int = 1) -> Neighbour
 
 
 def copying(generated: Features, training: Features, test: Features, *, seed: int = 0) -> Copying:
-    """Whether generated samples are nearer to training samples than to test samples of the same distribution.
+    """Whether generated samples are copies of training samples.
 
-    Equal counts of both are taken. A generator that copies nothing is as near to either, however good it is.
+    `auc` asks, as Meehan et al. 2020 (sec. 2.1), whether they are nearer to the training set, all of it, than test samples
+    are: copies of a few of many pictures are found, but samples that are poor, and so far from all, count as less than ½.
+    `nearer` asks whether they are nearer to training samples than to as many test samples: ½ however good they are, but
+    where training samples are many more, most of the originals are not among those looked at.
     """
     generated, training, test = checked(generated, training, test)
+    to_training = _nearest(generated, training, 1)[0][:, 0]
+    between = auc(to_training, _nearest(test, training, 1)[0][:, 0])
     rng, count = np.random.default_rng(seed), min(len(training), len(test))
     seen, unseen = (
         _nearest(generated, ordered(x)[rng.permutation(len(x))[:count]], 1)[0][:, 0] for x in (training, test)
     )
     nearer = (seen < unseen).mean() + (seen == unseen).mean() / 2
-    return Copying(auc(seen, unseen), float(nearer))
+    return Copying(between, float(nearer))
 
 
 def class_coverage(reference: NDArray[Any], generated: NDArray[Any]) -> ClassCoverage:
