@@ -1,6 +1,7 @@
 """The command line: `translate COMMAND …`, `python -m translate COMMAND …`. Nothing heavy is imported to parse it."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from translate.errors import TranslateError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Exit status: 0 done, 2 a mistake that the user can mend, 130 stopped from outside."""
     parsed = _parser().parse_args(arguments)
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else it reads what every installed package declares
     try:
         status: int = parsed.command(parsed)
     except TranslateError as error:

@@ -11,7 +11,8 @@ from translate.errors import ConfigError, unknown
 class Spec(BaseModel):
     """A frozen value read from YAML. Unknown keys are errors, never silence."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Built when first used: a tenth of a second for all of them, of which a command needs a few.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Kinded(Spec):

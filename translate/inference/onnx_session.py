@@ -18,6 +18,8 @@ from translate.inference import statistics as graphs
 from translate.inference.card import PROPERTY, Card
 from translate.inference.session import Arithmetic, Inputs, Session, Statistics, explained
 
+_HEAVY = 100_000_000  # bytes of weights that take longer to arrange than that saves in one picture (a U-Net's 218 MB)
+
 Feeds = dict[str, NDArray[Any]]
 Network = Callable[[Feeds], list[NDArray[np.float32]]]  # inputs by name → outputs in order; any number of threads
 
@@ -87,9 +89,10 @@ class OnnxRuntimeSession(OnnxSession):
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # plans one block for each size that it ever saw
-        if self._once:  # arranging the weights of a U-Net takes longer than it saves in one picture
+        if self._once:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-            options.add_session_config_entry("session.disable_prepacking", "1")
+            if path.stat().st_size > _HEAVY:
+                options.add_session_config_entry("session.disable_prepacking", "1")
         providers: list[Any] = ["CPUExecutionProvider"]
         on_gpu = gpu_available()
         if on_gpu:
