@@ -31,7 +31,17 @@ METRICS = (
     "fd kd precision_recall density_coverage prd mmd energy sliced_wasserstein two_sample two_sample_trees inception_score "
     "classes bins birthday copying"
 ).split()
-RISING = {"precision", "recall", "density", "coverage", "prd_f8", "prd_f1_8", "inception_score", "classes_covered", "support_at_least"}
+RISING = {
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "prd_f8",
+    "prd_f1_8",
+    "inception_score",
+    "classes_covered",
+    "support_at_least",
+}
 
 Pictures = NDArray[np.uint8]  # [N, 32, 32]
 

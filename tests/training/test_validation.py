@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -14,6 +15,7 @@ from translate.config.load import parse
 from translate.data import find
 from translate.recipes import Recipe
 from translate.training.devices import Placement
+from translate.training.samples import grid
 from translate.training.validation import Validator
 
 TEXT = """
@@ -66,6 +68,14 @@ def test_other_samples_are_a_grid(tmp_path: Path) -> None:
     Validator(run, recipe, find("glyphs")(run.data), place()).sample({}, tmp_path / "1.png")
     with Image.open(tmp_path / "1.png") as picture:
         assert picture.size == (2 * 16 + 3 * 2, 14 + 3 * 16 + 4 * 2)
+
+
+def test_titles_of_narrow_columns_stand_beside_each_other() -> None:
+    white = [torch.ones(1, 8, 8)]
+    ink = [int((255 - np.asarray(grid({title: white}))).sum()) for title in ("generated", "unchanged")]
+    assert (255 - np.asarray(grid({"generated": white, "unchanged": white}))).sum() == sum(
+        ink
+    )  # no letter hides another
 
 
 def test_labels_keep_their_type_whatever_the_layout_of_images() -> None:

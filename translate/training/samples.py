@@ -1,12 +1,13 @@
 """Grids of sample images: a row an example, a column what the recipe shows of it."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -19,13 +20,17 @@ def grid(columns: Mapping[str, Sequence[Tensor]]) -> Image.Image:
     """Images [C, H, W] in [−1, 1] by column title, as one picture; channels beyond RGB are left out."""
     pictures = {title: [_picture(image) for image in images] for title, images in columns.items()}
     rows = len(next(iter(pictures.values())))
-    widths = [max(picture.width for picture in column) for column in pictures.values()]
+    font = ImageFont.load_default()
+    widths = [
+        max(math.ceil(font.getlength(title)) + 2, *(picture.width for picture in column))
+        for title, column in pictures.items()
+    ]
     heights = [max(column[row].height for column in pictures.values()) for row in range(rows)]
     size = (sum(widths) + _GAP * (len(widths) + 1), _TITLE + sum(heights) + _GAP * (rows + 1))
     canvas = Image.new("RGB", size, "white")
     draw, left = ImageDraw.Draw(canvas), _GAP
     for (title, column), width in zip(pictures.items(), widths, strict=True):
-        draw.text((left + 1, 1), title, fill="black")
+        draw.text((left + 1, 1), title, fill="black", font=font)
         top = _TITLE + _GAP
         for picture, height in zip(column, heights, strict=True):
             canvas.paste(picture, (left, top))
