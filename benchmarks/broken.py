@@ -27,11 +27,14 @@ from translate.evaluation.classifier import together
 from translate.evaluation.command import Options, evaluate
 
 CONFIG = "configs/acgan_fashion.yaml"
-METRICS = (
-    "fd kd precision_recall density_coverage prd mmd energy sliced_wasserstein two_sample two_sample_trees inception_score "
-    "classes bins birthday copying"
-).split()
+METRICS = [
+    *("fd", "kd", "precision_recall", "density_coverage", "prd", "mmd", "energy", "sliced_wasserstein", "two_sample"),
+    *("two_sample_trees", "inception_score", "classes", "bins", "birthday", "copying"),
+]
 RISING = {
+    *("precision", "recall", "density", "coverage", "prd_f8", "prd_f1_8", "inception_score", "classes_covered"),
+    "support_at_least",
+}
     "precision",
     "recall",
     "density",

@@ -104,8 +104,8 @@ def nearest(generated: Features, training: Features, *, k: int = 1) -> Neighbour
 def copying(generated: Features, training: Features, test: Features, *, seed: int = 0) -> Copying:
     """Whether generated samples are copies of training samples.
 
-    `auc` asks, as Meehan et al. 2020 (sec. 2.1), whether they are nearer to the training set, all of it, than test samples
-    are: copies of a few of many pictures are found, but samples that are poor, and so far from all, count as less than ½.
+    `auc` asks, as Meehan et al. 2020 (sec. 2.1), whether they are nearer to the training set, all of it, than test
+    samples are: copies of a few of many are found, but samples that are poor, and so far from all, count less than ½.
     `nearer` asks whether they are nearer to training samples than to as many test samples: ½ however good they are, but
     where training samples are many more, most of the originals are not among those looked at.
     """
