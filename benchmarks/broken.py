@@ -35,16 +35,6 @@ RISING = {
     *("precision", "recall", "density", "coverage", "prd_f8", "prd_f1_8", "inception_score", "classes_covered"),
     "support_at_least",
 }
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    "prd_f8",
-    "prd_f1_8",
-    "inception_score",
-    "classes_covered",
-    "support_at_least",
-}
 
 Pictures = NDArray[np.uint8]  # [N, 32, 32]
 
