@@ -231,6 +231,7 @@ def test_only_the_first_misfits_are_told() -> None:
         (ResNetConfig(width=4, blocks=1), "image"),
         (ResNetConfig(width=4, blocks=1, norm="batch"), "image"),
         (ResNetConfig(width=4, blocks=1, norm="batch", batch_norm_at_test="running"), "running"),
+        (ResNetConfig(width=4, blocks=1, norm="group"), "group"),
         (ResNetConfig(width=4, blocks=1, norm="none"), "none"),
     ],
 )

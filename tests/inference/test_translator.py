@@ -312,6 +312,13 @@ def test_tiles_share_the_statistics_of_the_whole_picture():
     assert alone.session.measured == 0
 
 
+def test_tiles_of_group_norm_are_warned_of():
+    model = translator(norm="group", options={"tile": 16})
+    model(noise(16, 16))  # a single tile
+    with pytest.warns(UserWarning, match="m: group norm takes each tile's own statistics"):
+        model(noise(20, 16))
+
+
 def test_statistics_come_from_a_bounded_number_of_tiles():
     model = translator(function=lambda image, seed: image / 8, norm="image", options={"tile": 16})
     model(noise(200, 200))

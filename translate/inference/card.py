@@ -23,6 +23,8 @@ PROPERTY = "translate"
 SEEDS = 1 << 31
 
 Precision = Literal["fp32", "fp16", "int8"]
+# Whose statistics the norms use: each picture's own, by channels or by groups of them, or those of the training.
+Norm = Literal["image", "group", "running", "none"]
 
 
 class Values(Spec):
@@ -56,7 +58,7 @@ class Card(Spec):
     float_range: tuple[float, float] = (0.0, 1.0)  # the values of float pictures that are black and white
     normalisation: Normalisation | None = None  # of detector images, which have no `range`
     energy_unit: float | None = None  # GeV; the last latent number of a shower generator is log10 of E in this unit
-    norm: Literal["image", "running", "none"] = "none"  # "image": each picture's own statistics
+    norm: Norm = "none"
     noise: bool = False  # takes `seed`: dropout is on, its masks a function of the seed
     precision: Precision = "fp32"
     opset: int | None = None

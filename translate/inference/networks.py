@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -21,9 +21,9 @@ from translate.config.run import by_kind
 from translate.config.spec import explain
 from translate.data.source import SourceConfig, size_of
 from translate.errors import CheckpointError, ConfigError
-from translate.inference.card import Card, Values
+from translate.inference.card import Card, Norm, Values
 from translate.nn import Generator
-from translate.nn.blocks import BatchNorm, Dropout, InstanceNorm, Noise
+from translate.nn.blocks import BatchNorm, Dropout, GroupNorm, InstanceNorm, Noise
 from translate.recipes import Recipe, find
 
 
@@ -119,12 +119,14 @@ def load_weights(network: nn.Module, weights: Mapping[str, Any], where: str) -> 
     network.load_state_dict(fitting, assign=True)
 
 
-def norm_of(network: nn.Module) -> Literal["image", "running", "none"]:
+def norm_of(network: nn.Module) -> Norm:
     """Whose statistics its norms use in eval mode, as a card says it."""
     layers = list(network.modules())
     statistics = {layer.statistics for layer in layers if isinstance(layer, BatchNorm)}
     if any(isinstance(layer, InstanceNorm) for layer in layers) or "image" in statistics:
         return "image"
+    if any(isinstance(layer, GroupNorm) for layer in layers):
+        return "group"
     return "running" if statistics else "none"
 
 

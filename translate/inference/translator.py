@@ -4,6 +4,7 @@ Shapes: N pictures or tiles, C channels, H x W pixels.
 """
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,6 +207,11 @@ class Translator:
         whole: Statistics = []
         if len(views) > 1 and self.card.norm == "image" and self.statistics == "global":
             whole = self._measure(views, grid.shape)
+        if len(views) > 1 and self.card.norm == "group":
+            warnings.warn(
+                f"{self.card.name}: group norm takes each tile's own statistics, so seams may show; larger tiles help",
+                stacklevel=2,
+            )
         chunks = self._chunks(views)
         tiles = (tile for chunk in chunks for tile in self._run(self._inputs(chunk, grid.shape), whole))
         return blend(grid, tiles, *pixels.shape[:2])

@@ -7,6 +7,7 @@ from translate.inference.card import Card, Values
 
 _NORM = {
     "image": "each picture's own statistics",
+    "group": "each picture's own statistics, by groups of channels",
     "running": "the statistics of the training",
     "none": "none that depends on the picture",
 }
