@@ -48,6 +48,16 @@ def test_the_deviation_is_that_of_new_samples(name: str, shift: float, count: in
     assert np.std(draws) / 1.7 < np.mean(deviations) < 1.7 * np.std(draws)
 
 
+def test_intervals_of_shares_are_shares() -> None:
+    far = measure(["two_sample", "precision_recall"], "x", labelled(gaussian(60)), labelled(gaussian(60, 8, 1)))
+    for row in far.values():
+        assert row.low is None or 0 <= row.low <= row.value <= row.high <= 1
+    assert far["two_sample_auc[x]"].high == 1
+    assert far["precision[x]"].low == 0
+    (distance,) = measure(["fd"], "x", labelled(gaussian(60)), labelled(gaussian(60, 8, 1))).values()
+    assert distance.high > 1
+
+
 def test_a_part_of_the_samples_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = labelled(gaussian(1600)), labelled(gaussian(1600, 1, 1))
     (whole,) = measure(["sliced_wasserstein"], "x", x, y).values()

@@ -156,6 +156,10 @@ METRICS = {
     "train_on": Metric(_trained, ("train_on_synthetic", "train_on_real"), L, True, "train_on", 5),
 }
 DEFAULT = ("fd", "kd", "precision_recall", "density_coverage", "inception_score", "classes", "gan_test")
+SHARES = {  # in [0, 1], and so are their intervals
+    *("precision", "recall", "coverage", "prd_f8", "prd_f1_8", "copying_auc", "nearer_to_training", "different_bins"),
+    *("two_sample_auc", "two_sample_jsd", "trees_auc", "trees_jsd", "train_on_synthetic", "train_on_real"),
+}
 FALLING = {"two_sample_auc", "two_sample_jsd", "trees_auc", "trees_jsd", "class_kl"}
 
 
@@ -216,6 +220,8 @@ def _measured(metric: Metric, space: str, x: Sample, y: Sample, extra: tuple[Sam
         sure = None if deviations is None or name.endswith("_p") else float(deviations[place])
         value = float(values[place])
         low, high = (None, None) if sure is None else (value - LEVEL * sure, value + LEVEL * sure)
+        if low is not None and high is not None and name in SHARES:
+            low, high = max(low, 0.0), min(high, 1.0)
         rising = False if name in FALLING else metric.rising
         rows[named(name, space)] = Row(
             value,
