@@ -5,7 +5,7 @@
 
 For each run, against the test pictures in the classifier's features: what `translate evaluate` says (which is written to
 RUN/evaluation). Of generators that take a class also: the accuracy on real test pictures of a network of the classifier's
-kind that is trained on `--train` generated ones (seeds 0 to 2), and of the same network trained on as many real ones.
+kind that is trained on `--train` generated ones, and of the same network trained on as many real ones.
 """
 
 import argparse
@@ -46,9 +46,9 @@ def real(part: str) -> tuple[torch.Tensor, torch.Tensor]:
     return together(getattr(find(data.kind)(data), part))
 
 
-def scores(images: torch.Tensor, labels: torch.Tensor, test: tuple[torch.Tensor, torch.Tensor]) -> str:
-    """Accuracy on `test` of a network trained on these."""
-    found = [accuracy(fit(images, labels, 10, epochs=2, seed=seed), *test) for seed in range(3)]
+def scores(images: torch.Tensor, labels: torch.Tensor, test: tuple[torch.Tensor, torch.Tensor], seeds: int) -> str:
+    """Accuracy on `test` of networks trained on these."""
+    found = [accuracy(fit(images, labels, 10, epochs=2, seed=seed), *test) for seed in range(seeds)]
     return f"{np.mean(found):.3f} ± {np.std(found):.3f}"
 
 
@@ -57,7 +57,8 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--classifier", type=Path, required=True)
     parser.add_argument("--count", type=int, default=10_000)
-    parser.add_argument("--train", type=int, default=20_000)
+    parser.add_argument("--train", type=int, default=60_000)
+    parser.add_argument("--seeds", type=int, default=3, help="of the networks that are trained (4 minutes each)")
     arguments = parser.parse_args()
     space = f"classifier:{arguments.classifier}"
     test, ceiling = real("test"), ""
@@ -77,10 +78,10 @@ def main() -> None:
         values = {name.partition("[")[0]: row for name, row in rows.items()}
         cells = [f"{values[name]['value']:.3g} ({values[name]['beside']['value']:.3g})" for name in NAMES]
         synthetic = made(run, arguments.train)
-        trained = "" if synthetic is None else scores(*synthetic, test)
+        trained = "" if synthetic is None else scores(*synthetic, test, arguments.seeds)
         if synthetic is not None and not ceiling:
             images, labels = real("train")
-            ceiling = scores(images[: arguments.train], labels[: arguments.train], test)
+            ceiling = scores(images[: arguments.train], labels[: arguments.train], test, arguments.seeds)
         minutes = read(run / "metrics.jsonl")[-1]["seconds"] / 60
         print(
             f"| {run.name} | {' | '.join(cells)} | {trained} | {ceiling if trained else ''} | {minutes:.0f} min |",
