@@ -27,7 +27,7 @@ from translate.training.start import _build
 
 ONE = ["recipe.penalties=[]", "recipe.discriminator_updates=1", "schedule.epochs=4"]  # as many updates of the generator
 CASES: dict[str, list[str]] = {
-    "SN-GAN (hinge)": [*ONE, "recipe.objective={kind: hinge}", "recipe.constraint={kind: spectral_norm, factor: 4}"],
+    "SN-GAN (hinge)": [*ONE, "recipe.objective={kind: hinge}", "recipe.constraint={kind: spectral_norm, factor: 2}"],
     "WGAN-GP": [],
     "minimax": [*ONE, "recipe.objective.kind=minimax"],
     "non-saturating": [*ONE, "recipe.objective.kind=non_saturating"],
