@@ -91,6 +91,7 @@ def compare(name: str, path: Path, sizes: list[int], repeats: int) -> None:
             times: dict[str, list[float]] = {key: [] for key in runs}
             for _ in range(repeats):
                 for key, run in runs.items():
+                    time.sleep(0.3)  # idle threads of the backend before keep a core busy for a while
                     times[key].append(seconds(run))
         for key, session in opened.items():
             print(
