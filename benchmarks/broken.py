@@ -1,13 +1,14 @@
 """Which metric catches which broken generator, on Fashion-MNIST: the table of docs/results.md.
 
     python -m translate classifier --data fashion_mnist --root ../shared/data/fashion-mnist -o fashion-mnist.pt
-    python benchmarks/broken.py --classifier fashion-mnist.pt [--count 5000] [--out broken]
+    python benchmarks/broken.py --classifier fashion-mnist.pt [--count 2000] [--out broken]
 
 The broken generators are made of real pictures, so that what is wrong with each is known: `collapsed` knows three of
 the ten classes, `blurred` has a Gaussian of one pixel over it, `noisy` has noise of σ = 0.1 of the range, `memorising`
-gives 500 training pictures again and again, each shifted in brightness by up to 2 %. `intact` are real pictures, of which
-the next three are made; the training pictures are all others. Each is judged by `translate evaluate` against test pictures. A metric catches a fault where the interval of its value lies
-on the wrong side of the interval of the intact ones; by how many deviations is given.
+gives 500 training pictures again and again, each shifted in brightness by up to 2 %. `intact` are real pictures, from which
+the blurred and noisy ones are made; none of these, nor of the collapsed set, is a training picture. Each set is judged by
+`translate evaluate` against test pictures. A metric catches a fault where its value is worse than the intact set's by more
+than three deviations of both.
 """
 
 import argparse
@@ -85,7 +86,7 @@ def caught(name: str, row: dict[str, Any], intact: dict[str, Any]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--classifier", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=5000)
+    parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--out", type=Path, default=Path("broken"))
     arguments = parser.parse_args()
     sets, training = broken(arguments.count)

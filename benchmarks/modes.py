@@ -25,7 +25,7 @@ from translate.recipes.gan import GAN
 from translate.training.devices import placement
 from translate.training.start import _build
 
-SLOPE = {"ring": 2, "grid": 4}  # of SN-GAN, a layer: the grid's Gaussians are narrower and nearer to each other
+SLOPE = {"ring": 2, "grid": 4}  # of SN-GAN, a layer: the grid's Gaussians are nearer to each other
 ONE = ["recipe.penalties=[]", "recipe.discriminator_updates=1", "schedule.epochs=4"]  # as many updates of the generator
 CASES: dict[str, list[str]] = {
     "SN-GAN (hinge)": [*ONE, "recipe.objective={kind: hinge}", "recipe.constraint={kind: spectral_norm}"],
@@ -38,7 +38,7 @@ CASES: dict[str, list[str]] = {
 }
 
 
-def overrides(case: str, data: str) -> list[str]:
+def settings(case: str, data: str) -> list[str]:
     slope = [f"recipe.constraint.factor={SLOPE[data]}"] if case.startswith("SN-GAN") else []
     return [*CASES[case], *slope]
 
@@ -75,7 +75,7 @@ def main() -> None:
         for case in arguments.case or list(CASES):
             start = time.process_time()
             found = [
-                modes(f"wgan_gp_{data}", [*overrides(case, data), *arguments.overrides, f"seed={seed}"])
+                modes(f"wgan_gp_{data}", [*settings(case, data), *arguments.overrides, f"seed={seed}"])
                 for seed in range(arguments.seeds)
             ]
             covered, good = np.array(found, float).T
