@@ -20,6 +20,7 @@ from translate.cli import main
 from translate.errors import ConfigError, DataError, ModelError
 from translate.inference import batch as engine
 from translate.inference import writing
+from translate.inference.ahead import file_hash
 from translate.inference.batch import Options, run_batch
 from translate.inference.card import Card, Values
 from translate.inference.session import Session
@@ -318,7 +319,7 @@ def test_each_picture_has_a_seed_of_its_own(tmp_path, run, session):
 
 
 def test_cores_are_shared_out(tmp_path, run, session, monkeypatch):
-    monkeypatch.setattr(engine, "cores_here", lambda: 8)
+    monkeypatch.setattr(engine, "cores", lambda: 8)
     for index in range(20):
         picture(tmp_path / f"in/{index}.png")
     picture(tmp_path / "few/0.png")
@@ -596,4 +597,4 @@ def test_the_hash_of_a_run_is_that_of_its_checkpoint(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     for name in ("last", "best"):
         (tmp_path / f"checkpoints/{name}.pt").write_text(name)
-        assert engine._hash(tmp_path) == hashlib.sha256(name.encode()).hexdigest()
+        assert file_hash(tmp_path) == hashlib.sha256(name.encode()).hexdigest()

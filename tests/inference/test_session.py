@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from translate.errors import CheckpointError, ModelError
-from translate.inference import onnx_session, openvino_session
+from translate.inference import openvino_session, runtime
 from translate.inference.card import PROPERTY, Card, Values
 from translate.inference.networks import Deployed, Seeded, save_model, settle
 from translate.inference.session import Session, open_session
@@ -471,7 +471,7 @@ def test_copies_for_threads_share_their_weights(pair: Pair) -> None:
 
 def test_openvino_is_chosen_where_it_is_and_named_where_it_is_not(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert open_session(model).backend == "openvino"
-    monkeypatch.setattr(onnx_session, "gpu_available", lambda: True)
+    monkeypatch.setattr(runtime, "gpu_available", lambda: True)
     with pytest.warns(RuntimeWarning, match="although there is a GPU.*pip install"):
         session = open_session(model, threads=1)
     assert session.backend == "onnxruntime"
@@ -486,7 +486,7 @@ def test_inputs_and_outputs_can_be_bound(model: Path) -> None:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    (output,) = onnx_session.run_bound(session, {"image": IMAGE}, "cpu")
+    (output,) = runtime.run_bound(session, {"image": IMAGE}, "cpu")
     np.testing.assert_allclose(output, expected(IMAGE)[0], atol=1e-4)
 
 
@@ -506,7 +506,7 @@ class Driver:
 def test_a_gpu_is_what_the_driver_sees(driver: Driver, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr("ctypes.CDLL", lambda name: driver)
-    assert onnx_session.gpu_available() is there
+    assert runtime.gpu_available() is there
 
 
 def resident() -> float:

@@ -123,10 +123,13 @@ def _import(arguments: argparse.Namespace) -> int:
 
 
 def _batch(arguments: argparse.Namespace) -> int:
+    from translate.inference.ahead import begin
+
+    ahead = begin(arguments.model, arguments.input, arguments.backend, arguments.precision)
     from translate.inference.batch import Options, run_batch
 
     settings = {key: value for key, value in vars(arguments).items() if key != "command"}
-    return run_batch(Options(**settings))
+    return run_batch(Options(**settings), ahead)
 
 
 def _sample(arguments: argparse.Namespace) -> int:

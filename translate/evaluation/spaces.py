@@ -199,7 +199,7 @@ def _torchvision(text: str) -> Space:
 
 
 def _onnx(text: str) -> Space:
-    from translate.inference.onnx_session import gpu_available
+    from translate.inference.runtime import gpu_available
 
     path, range = _ranged(text)
     with _explained(path):

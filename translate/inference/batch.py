@@ -5,7 +5,6 @@ them) at a time; that happens outside Python's lock, so that all cores are busy 
 main thread hands out the pictures, two portions a thread at most, and keeps the manifest.
 """
 
-import hashlib
 import os
 import signal
 import threading
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from translate.errors import ConfigError, ModelError
+from translate.inference.ahead import Ahead, begin, cores, file_hash
 from translate.inference.inputs import Inputs, Item, find
 from translate.inference.manifest import Manifest, Row, unwritable
 from translate.inference.progress import Progress
@@ -51,16 +51,17 @@ class Options:
     ray: str | None = None
 
 
-def run_batch(options: Options) -> int:
-    """Exit status: 0, or 1 if an input failed.
+def run_batch(options: Options, ahead: Ahead | None = None) -> int:
+    """Exit status: 0, or 1 if an input failed. `ahead`: what was begun before this was imported.
 
     Raises a TranslateError where nothing can be begun or the disk takes no more, KeyboardInterrupt after SIGINT or
     SIGTERM; the outputs are whole then, and the same call goes on.
     """
+    ahead = ahead or begin(options.model, options.input, options.backend, options.precision)
     inputs = _inputs(options)
     stop = threading.Event()
-    workers = len(list(islice(inputs, options.workers or cores_here())))
-    worker = load(options, lanes=workers, once=_is_small(options.input, inputs), stopped=stop.is_set)
+    workers = len(list(islice(inputs, options.workers or cores())))
+    worker = load(options, lanes=workers, ahead=ahead, stopped=stop.is_set)
     with ExitStack() as stack:
         manifest = None
         try:
@@ -83,26 +84,26 @@ def run_batch(options: Options) -> int:
 
 
 def load(
-    options: Options, *, lanes: int, threads: int | None = None, once: bool = False, stopped: Callable[[], bool]
+    options: Options, *, lanes: int, threads: int | None = None, ahead: Ahead | None = None, stopped: Callable[[], bool]
 ) -> Worker:
     """A worker for `lanes` threads, each of which has `threads` (all cores shared out) for its network.
 
     Raises ModelError or CheckpointError where the model cannot be used.
     """
-    with ThreadPoolExecutor(1) as pool:  # hashing a large file takes as long as loading it
-        hashing = pool.submit(_hash, options.model) if options.model.is_file() else None
-        translator = Translator.load(
-            options.model,
-            direction=options.direction,
-            backend=options.backend,
-            precision=options.precision,
-            threads=threads,
-            lanes=lanes,
-            once=once,
-            batch_size=options.batch_size,
-            tile=options.tile,
-        )
-        model_hash = hashing.result() if hashing else _hash(translator.session.path)
+    ahead = ahead or Ahead(False, None, None)
+    translator = Translator.load(
+        options.model,
+        direction=options.direction,
+        backend=options.backend,
+        precision=options.precision,
+        threads=threads,
+        lanes=lanes,
+        once=ahead.once,
+        opened=ahead.opened,
+        batch_size=options.batch_size,
+        tile=options.tile,
+    )
+    model_hash = ahead.model_hash.result() if ahead.model_hash else file_hash(translator.session.path)
     if translator.card.source is None:
         raise ModelError(f"{options.model}: makes pictures from random numbers and takes none")
     session = Interruptible(translator.session, stopped)
@@ -127,12 +128,6 @@ def _inputs(options: Options) -> Inputs:
     if len(list(islice(inputs, 2))) > 1:
         raise ConfigError(f"{path}: holds several pictures; OUTPUT must be a folder, not {output}")
     return inputs
-
-
-def _is_small(path: str, inputs: Inputs) -> bool:
-    """Whether there is one picture, of a few tiles at most."""
-    file = Path(path)
-    return len(list(islice(inputs, 2))) == 1 and file.is_file() and file.stat().st_size < 1 << 20
 
 
 def _to_file(options: Options) -> bool:
@@ -226,15 +221,3 @@ def _until_signal(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
     if caught:
         raise KeyboardInterrupt
-
-
-def cores_here() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _hash(path: Path) -> str:
-    if path.is_dir():  # a run, of which PyTorch takes a checkpoint
-        best, last = (path / "checkpoints" / f"{name}.pt" for name in ("best", "last"))
-        path = best if best.is_file() else last
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

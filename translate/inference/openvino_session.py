@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from translate.errors import ModelError
 from translate.inference.card import PROPERTY
-from translate.inference.onnx_session import Feeds, Network, OnnxSession
+from translate.inference.onnx_session import OnnxSession
+from translate.inference.runtime import Feeds, Network
 from translate.inference.session import Arithmetic
 
 

@@ -4,18 +4,22 @@ Shapes: N pictures, C channels, H x W pixels.
 """
 
 import importlib.util
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from translate.errors import ModelError
+from translate.inference.ahead import cores
 from translate.inference.card import SEEDS, Card
+
+if TYPE_CHECKING:
+    from translate.inference.runtime import Compiled
 
 Backend = Literal["auto", "onnxruntime", "openvino", "torch"]
 Arithmetic = Literal["auto", "fp32", "bf16", "fp16"]
@@ -102,6 +106,7 @@ def open_session(
     threads: int | None = None,
     lanes: int = 1,
     once: bool = False,
+    opened: "Future[Compiled] | None" = None,
 ) -> Session:
     """A session for an .onnx file, a checkpoint or a run folder.
 
@@ -109,7 +114,8 @@ def open_session(
     checkpoint, which PyTorch runs. `direction` names the network of a run that has several. `threads` compute one call
     of `run`; `lanes` is how many threads will call it at once (the default: all cores, divided among the lanes).
 
-    `once`: for a run or two, what opens sooner and then is a little slower. `precision`: "auto" is the fastest that
+    `once`: for a run or two, what opens sooner and then is a little slower. `opened`: the .onnx file, which somebody
+    began to open in ONNX Runtime with the same settings (`ahead.begin`). `precision`: "auto" is the fastest that
     differs from float32 by 40 dB or more. Raises ModelError for what cannot be used, CheckpointError for a checkpoint
     that cannot be read.
     """
@@ -122,7 +128,7 @@ def open_session(
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ModelError(f"{path}: {reason}; a model is an .onnx file, a checkpoint or a run folder") from None
-    threads = threads or max(1, _cores() // lanes)
+    threads = threads or max(1, cores() // lanes)
     if path.suffix.lower() != ".onnx":
         if backend not in ("auto", "torch"):
             raise ModelError(f"{path}: {backend} takes .onnx files: make one with translate export {path}")
@@ -131,20 +137,29 @@ def open_session(
         return TorchSession.open(path, direction, precision, threads)
     if backend == "torch":
         raise ModelError(f"{path}: torch takes run folders and checkpoints; for an .onnx file choose another backend")
-    session = _open_onnx(path, backend, precision, threads, lanes, once)
+    session = _open_onnx(path, backend, precision, threads, lanes, once, opened)
     if direction not in (None, session.card.network):
         raise ModelError(f"{path}: is {session.card.network}, not {direction}: give the file of that direction")
     return session
 
 
-def _open_onnx(path: Path, backend: Backend, precision: Arithmetic, threads: int, lanes: int, once: bool) -> Session:
-    from translate.inference.onnx_session import OnnxRuntimeSession, gpu_available
+def _open_onnx(
+    path: Path,
+    backend: Backend,
+    precision: Arithmetic,
+    threads: int,
+    lanes: int,
+    once: bool,
+    opened: "Future[Compiled] | None",
+) -> Session:
+    from translate.inference.onnx_session import OnnxRuntimeSession
+    from translate.inference.runtime import gpu_available
 
     if backend == "auto":
         there = importlib.util.find_spec("openvino") is not None and not gpu_available()
         backend = "openvino" if there else "onnxruntime"
     if backend == "onnxruntime":
-        return OnnxRuntimeSession(path, precision, threads, once)
+        return OnnxRuntimeSession(path, precision, threads, once, opened)
     from translate.inference.openvino_session import OpenVINOSession
 
     return OpenVINOSession(path, precision, threads, lanes, once)
@@ -164,7 +179,3 @@ def _file(run: Path, direction: str | None, backend: Backend, precision: Arithme
     if direction is None and len(networks) > 1:
         raise ModelError(f"{run}: has several networks: choose a direction of {', '.join(networks)}")
     return networks.get(direction or next(iter(networks)), checkpoint or run)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,9 +6,10 @@ Shapes: N pictures or tiles, C channels, H x W pixels.
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ from translate.inference.latents import Labels, Latents, classes, draw
 from translate.inference.pictures import Form, Output, Picture, carries_alpha, check, give, read, to_network, to_pixels
 from translate.inference.session import Arithmetic, Backend, Inputs, Session, Statistics, open_session
 from translate.inference.tiling import Grid, Tile, blend, cut
+
+if TYPE_CHECKING:
+    from translate.inference.runtime import Compiled
 
 MEASURED = 64  # tiles of a picture from which its statistics are estimated, at most
 Rows = Iterable[tuple[slice, NDArray[np.float32]]]  # [C, rows, W] as the network gives it, from top to bottom
@@ -65,11 +69,12 @@ class Translator:
         threads: int | None = None,
         lanes: int = 1,
         once: bool = False,
+        opened: "Future[Compiled] | None" = None,
         batch_size: int = 1,
         tile: Tile = "auto",
         statistics: Literal["global", "tile"] = "global",
     ) -> "Translator":
-        """From an .onnx file, a checkpoint or a run folder: `path` to `once` are as in `open_session`."""
+        """From an .onnx file, a checkpoint or a run folder: `path` to `opened` are as in `open_session`."""
         session = open_session(
             Path(path),
             direction=direction,
@@ -78,6 +83,7 @@ class Translator:
             threads=threads,
             lanes=lanes,
             once=once,
+            opened=opened,
         )
         return cls(session, batch_size, tile, statistics)
 
