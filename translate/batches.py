@@ -29,6 +29,13 @@ class Unpaired(NamedTuple):
     b: "Tensor"  # another scene
 
 
+class UnpairedEnergies(NamedTuple):
+    a: "Tensor"
+    b: "Tensor"  # another event
+    energy_a: "Tensor"  # float32 [N, 1]: the logarithm of what is known of the incident energy, of order 1
+    energy_b: "Tensor"
+
+
 class Adaptation(NamedTuple):
     source: "Tensor"  # of the labelled domain, as a simulation
     label: "Tensor"  # of `source`: int64 [N], the class; or float32 [N, K], K numbers to be estimated

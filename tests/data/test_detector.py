@@ -3,7 +3,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from translate.batches import Adaptation, Conditioned, Images, Labelled, Paired, Unpaired
+from translate.batches import Adaptation, Conditioned, Images, Labelled, Paired, Unpaired, UnpairedEnergies
 from translate.data.detector import DetectorConfig, DetectorSource
 from translate.data.source import size_of
 from translate.data.stream import Stream, batches
@@ -106,6 +106,13 @@ def test_labels_conditions_and_one_side(sides):
     assert source.classes == ("electron", "pion")
     expected = torch.log10((numbers_of(conditioned.image) + 1) / 10)[:, None]
     torch.testing.assert_close(conditioned.condition, expected)
+    source = DetectorSource(sides(gives="unpaired_energies", energy_unit=100.0))
+    assert source.channels == {"a": 2, "b": 2, "energy": 1}
+    unpaired = first(source)
+    assert isinstance(unpaired, UnpairedEnergies)
+    for cells, energy in ((unpaired.a, unpaired.energy_a), (unpaired.b, unpaired.energy_b)):
+        torch.testing.assert_close(energy, torch.log10((numbers_of(cells) + 1) / 10)[:, None])
+    assert not torch.equal(unpaired.energy_a, unpaired.energy_b)
     images = first(DetectorSource(sides(gives="images")))
     assert isinstance(images, Images)
     assert (images.image > 0).all()

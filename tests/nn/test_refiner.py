@@ -78,8 +78,44 @@ def test_cells_below_the_threshold_are_zero_and_learn_all_the_same():
     assert ((made == 0) | (made >= 25)).all()
 
 
+def test_mixing_is_of_energies_and_begins_with_the_identity():
+    network, x = RefinerConfig(**SMALL, compress=1.0, mix=3).build(2, 2), showers(layers=2)
+    torch.nn.init.zeros_(network.last.weight)
+    torch.testing.assert_close(network(x), x)
+    with torch.no_grad():
+        network.mix.weight[0, 0, 1] = torch.tensor([0.0, 0.5, 0.5])  # half of each cell goes to the left
+        network.mix.weight[1, 0, 1, 1] = 0.25  # a quarter of layer 0 is seen in layer 1, too
+    expected = x.clone()
+    expected[:, 0] = x[:, 0] / 2
+    expected[:, 0, :, :-1] += x[:, 0, :, 1:] / 2
+    expected[:, 1] += x[:, 0] / 4
+    torch.testing.assert_close(network(x), expected)
+
+
+def test_each_cell_may_have_weights_of_its_own():
+    """A dead cell, and one that is miscalibrated; no other is changed."""
+    network, x = RefinerConfig(**SMALL, compress=1.0, noise=1, each_cell=True).build(3, 3, (6, 5)), showers()
+    torch.nn.init.zeros_(network.last.weight)
+    torch.testing.assert_close(network(x), x)
+    with torch.no_grad():
+        network.cells.weight[2, 3, 1, SMALL["width"] + 1] = -1.0  # the features, then the cells: y − y
+        network.cells.bias[0, 4, 4] = -0.1
+    expected = x.clone()
+    expected[:, 1, 2, 3] = 0
+    expected[:, 0, 4, 4] = ((x[:, 0, 4, 4] + 1) * torch.tensor(-0.1).exp() - 1).clamp_min(0)
+    torch.testing.assert_close(network(x), expected)
+
+
+def test_weights_of_each_cell_need_one_size():
+    with pytest.raises(ConfigError, match=r"each_cell: needs images of one size: set data\.crop"):
+        RefinerConfig(each_cell=True).build(3, 3)
+
+
 def test_every_weight_is_reached_and_size_is_free():
-    network = RefinerConfig(**SMALL, compress=1.0, noise=2).build(2, 2)
+    fixed = RefinerConfig(**SMALL, compress=1.0, noise=2, mix=3, each_cell=True).build(2, 2, (6, 5))
+    fixed(showers(2, 2)).log1p().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in fixed.parameters())
+    network = RefinerConfig(**SMALL, compress=1.0, noise=2, mix=3).build(2, 2)
     for height, width in ((5, 9), (16, 4)):
         assert network(showers(2, 2, height, width)).shape == (2, 2, height, width)
     network(showers(2, 2)).log1p().sum().backward()

@@ -3,7 +3,7 @@ import torch
 import yaml
 from pydantic import ValidationError
 
-from translate.batches import Unpaired
+from translate.batches import Unpaired, UnpairedEnergies
 from translate.config import Clock
 from translate.config.load import parse
 from translate.recipes import find
@@ -17,11 +17,11 @@ SMALL = {
 }
 
 
-def build(options=None, channels=2, size=(4, 4)):
+def build(options=None, channels=2, size=(4, 4), energy=False):
     written = {"recipe": {"kind": "refiner"} | SMALL | (options or {}), "data": {"kind": "detector", "root": "x"}}
     run = parse(yaml.safe_dump(written), "x")
     torch.manual_seed(0)
-    return find("refiner")(run.recipe, {"a": channels, "b": channels}, size).train()
+    return find("refiner")(run.recipe, {"a": channels, "b": channels} | ({"energy": 1} if energy else {}), size).train()
 
 
 def images(count=16, gain=1.0, seed=0):
@@ -71,6 +71,21 @@ def test_losses_are_those_of_the_paper():
     assert "gradient_penalty" in turns[0].losses
 
 
+def test_the_critic_is_told_each_energy():
+    recipe = build({"generator": {"width": 8, "blocks": 1, "compress": 0.5}}, energy=True)
+    batch = UnpairedEnergies(images(), images(seed=1), torch.rand(16, 1), 1 + torch.rand(16, 1))
+    asked = []
+    recipe.adversary.discriminator.register_forward_pre_hook(lambda _, arguments: asked.append(arguments[0].detach()))
+    turns = list(recipe.step(lambda: batch, Clock(0, 0, 1)))
+    assert set(turns[-1].losses) == {"adversarial", "l1"}
+    data, refined = asked[0], asked[-1]
+    torch.testing.assert_close(data[:, :2], torch.log1p(batch.b / 0.5))
+    for seen, energy in ((data, batch.energy_b), (refined, batch.energy_a)):
+        assert seen.shape == (16, 3, 4, 4)
+        torch.testing.assert_close(seen[:, 2], energy[:, :, None].expand(16, 4, 4))
+    assert recipe.preview(recipe.deployed(), batch)["refined"].shape == batch.a.shape
+
+
 def test_terms_that_are_off_are_not_there():
     recipe = build({"weights": {"l1": 0.0}})
     batch = Unpaired(images(), images(seed=1))
@@ -102,7 +117,7 @@ def test_a_trained_critic_moves_the_refiner_towards_the_gain_of_the_data(gain):
                 sum(turn.losses.values()).backward()
                 optimizer.step()
     bias, simulated = recipe.refiner.last.bias.requires_grad_(), full(5000)
-    recipe.refiner_losses(simulated, recipe.refiner(simulated), Clock(0, 0, 1))["adversarial"].backward()
+    recipe.refiner_losses(simulated, recipe.refiner(simulated), None, Clock(0, 0, 1))["adversarial"].backward()
     assert bias.grad.sum().sign() == (1 if gain < 1 else -1)  # downhill is towards the data
 
 

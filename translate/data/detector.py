@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from translate.batches import Adaptation, Conditioned, Images, Labelled, Paired, Unpaired
+from translate.batches import Adaptation, Conditioned, Images, Labelled, Paired, Unpaired, UnpairedEnergies
 from translate.data.files import looked_at, some, test_folders, two_folders
 from translate.data.source import ArraySplit, Batch, Source, SourceConfig
 from translate.detector.events import Events, Reader, Taken
@@ -28,13 +28,15 @@ if TYPE_CHECKING:
 
 _GIVES: dict[str, type[Batch]] = {
     "unpaired": Unpaired,
+    "unpaired_energies": UnpairedEnergies,
     "paired": Paired,
     "adaptation": Adaptation,
     "conditioned": Conditioned,
     "images": Images,
     "labelled": Labelled,
 }
-_BOTH = ("unpaired", "paired", "adaptation")
+_BOTH = ("unpaired", "unpaired_energies", "paired", "adaptation")
+_IMAGES = ("image", "source", "target", "a", "b")  # fields of batches
 
 
 class DetectorConfig(SourceConfig):
@@ -42,7 +44,9 @@ class DetectorConfig(SourceConfig):
     side a is the simulation. Kinds of one side take the simulation, unless only data are given."""
 
     kind: Literal["detector"] = "detector"
-    gives: Literal["unpaired", "paired", "adaptation", "conditioned", "images", "labelled"] = "unpaired"
+    gives: Literal["unpaired", "unpaired_energies", "paired", "adaptation", "conditioned", "images", "labelled"] = (
+        "unpaired"
+    )
     root: Path | None = None
     download: Literal["slats"] | None = None  # into `root`
     simulation: Events | None = None
@@ -149,12 +153,15 @@ class DetectorSplit(ArraySplit):
             case "labelled":
                 return images, self.labels(first)
             case "conditioned":
-                condition = np.log10(first.energy / self.config.energy_unit, dtype=np.float32)[:, None]
-                if not np.isfinite(condition).all():
-                    raise DataError("data.gives: conditioned needs the incident energy, which the files do not tell")
-                return images, self.labels(first), torch.from_numpy(condition)
-        other = self.images(self.parts[1].take(self._partners(indices, numbers[:, 0])), numbers)
-        return (images, self.labels(first), other) if self.config.gives == "adaptation" else (images, other)
+                return images, self.labels(first), self.condition(first)
+        second = self.parts[1].take(self._partners(indices, numbers[:, 0]))
+        other = self.images(second, numbers)
+        match self.config.gives:
+            case "adaptation":
+                return images, self.labels(first), other
+            case "unpaired_energies":
+                return images, other, self.condition(first), self.condition(second)
+        return images, other
 
     def images(self, taken: Taken, numbers: NDArray[np.float64] | None = None) -> Tensor:
         cells, crop = taken.cells, self.config.size if self.config.crop and self.train else None
@@ -165,6 +172,14 @@ class DetectorSplit(ArraySplit):
                 [one[:, y : y + crop[0], x : x + crop[1]] for one, (y, x) in zip(cells, corners, strict=True)]
             )
         return torch.from_numpy(self.config.normalisation.forward(cells, taken.energy))
+
+    def condition(self, taken: Taken) -> Tensor:
+        condition = np.log10(taken.energy / self.config.energy_unit, dtype=np.float32)[:, None]
+        if not np.isfinite(condition).all():
+            raise DataError(
+                f"data.gives: {self.config.gives} needs the incident energy, which the files do not tell of all events"
+            )
+        return torch.from_numpy(condition)
 
     def labels(self, taken: Taken) -> Tensor:
         labels = self._class[taken.particle]
@@ -203,8 +218,10 @@ class DetectorSource(Source):
             self._check(part, size_multiple)
         self.classes = _classes(config) if config.gives in ("adaptation", "conditioned", "labelled") else ()
         counts = [part.reader.shape[0] for part in train]
-        fields = [name for name in self.batch_type._fields if name not in ("label", "condition")]
+        fields = [name for name in self.batch_type._fields if name in _IMAGES]
         self.channels = dict(zip(fields, counts, strict=True))
+        if config.gives == "unpaired_energies":
+            self.channels["energy"] = 1
         pairs = (config.pairs or config.gives == "paired" or config.root is not None) and _same_events(train)
         if config.gives == "paired" and not pairs:
             raise DataError(

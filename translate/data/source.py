@@ -12,7 +12,7 @@ from PIL import ImageColor
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from torch import Tensor
 
-from translate.batches import Adaptation, Conditioned, Images, Labelled, Paired, Unpaired
+from translate.batches import Adaptation, Conditioned, Images, Labelled, Paired, Unpaired, UnpairedEnergies
 from translate.config.spec import Kinded
 from translate.data.augment import Augment, probe, validate
 from translate.data.channels import Pixels
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from translate.data.adaptation import Domains
 
-Batch = Images | Labelled | Paired | Unpaired | Adaptation | Conditioned
+Batch = Images | Labelled | Paired | Unpaired | UnpairedEnergies | Adaptation | Conditioned
 
 
 def _colour(value: Any) -> Any:

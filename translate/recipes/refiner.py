@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from translate.adversarial import AdversarialConfig, GradientPenalty, Objective, Penalty, Wasserstein, adversary
-from translate.batches import Unpaired
+from translate.batches import Unpaired, UnpairedEnergies
 from translate.config import Clock, Kinded, Scheduled, Spec, at
 from translate.config.clock import peak
 from translate.nn import CriticConfig, PatchGANConfig, RefinerConfig
@@ -42,8 +42,11 @@ class RefinerRecipeConfig(AdversarialConfig, Kinded):
 
 
 class Refiner(Recipe, kind="refiner"):
+    """Where the data tell incident energies, the critic sees them as one more layer: then it judges the response to an
+    energy, which else is lost in the spectrum of energies. The refiner itself sees images alone."""
+
     Config = RefinerRecipeConfig
-    batch_type = Unpaired
+    batch_type = (Unpaired, UnpairedEnergies)
 
     def __init__(
         self,
@@ -55,32 +58,38 @@ class Refiner(Recipe, kind="refiner"):
         super().__init__(config, channels, size, classes)
         self.weights, self.compress = config.weights, config.generator.compress
         self.draws = config.discriminator_updates
-        self.refiner = config.generator.build(channels["a"], channels["b"])
+        self.refiner = config.generator.build(channels["a"], channels["b"], size)
 
         def critic(spec: PatchGANConfig | PixelGANConfig | CriticConfig) -> nn.Module:
-            if isinstance(spec, CriticConfig):
-                return spec.build(channels["b"], size, self.compress)
-            return spec.build(channels["b"])
+            layers = channels["b"] + channels.get("energy", 0)
+            return spec.build(layers, size, self.compress) if isinstance(spec, CriticConfig) else spec.build(layers)
 
         self.adversary = adversary(config, config.discriminator, critic, full_precision)
 
     def players(self) -> dict[str, list[nn.Module]]:
         return {"refiner": [self.refiner], "discriminator": [self.adversary.discriminator]}
 
-    def step(self, draw: Callable[[], Unpaired], clock: Clock) -> Iterator[Turn]:
+    def step(self, draw: Callable[[], Unpaired | UnpairedEnergies], clock: Clock) -> Iterator[Turn]:
         """Shrivastava et al. 2017, algorithm 1, with the critic first. It sees compressed images."""
         for _ in range(self.draws):
-            simulated, data = draw()  # [N, C, H, W] each
+            simulated, data, *energies = draw()  # [N, C, H, W] each; [N, 1]
+            of_simulated, of_data = energies or (None, None)
             with torch.no_grad():
                 refined = self.refiner(simulated)
-            yield Turn("discriminator", self.adversary.discriminator_losses(self.seen(data), self.seen(refined), clock))
+            losses = self.adversary.discriminator_losses(
+                self.shown(data, of_data), self.shown(refined, of_simulated), clock
+            )
+            yield Turn("discriminator", losses)
             self.adversary.enforce()
         refined = self.refiner(simulated)
-        yield Turn("refiner", self.refiner_losses(simulated, refined, clock))
+        yield Turn("refiner", self.refiner_losses(simulated, refined, of_simulated, clock))
 
-    def refiner_losses(self, simulated: Tensor, refined: Tensor, clock: Clock) -> dict[str, Tensor]:
+    def refiner_losses(
+        self, simulated: Tensor, refined: Tensor, energy: Tensor | None, clock: Clock
+    ) -> dict[str, Tensor]:
         weights, before, after = self.weights, self.seen(simulated), self.seen(refined)
-        losses = {"adversarial": at(weights.adversarial, clock) * self.adversary.generator_loss(after, clock)}
+        verdict = self.adversary.generator_loss(self.shown(refined, energy), clock)
+        losses = {"adversarial": at(weights.adversarial, clock) * verdict}
         if peak(weights.l1) > 0:
             losses["l1"] = at(weights.l1, clock) * l1(after, before)
         if peak(weights.energy) > 0:
@@ -92,17 +101,24 @@ class Refiner(Recipe, kind="refiner"):
     def seen(self, images: Tensor) -> Tensor:
         return compressed(images, self.compress)
 
+    def shown(self, images: Tensor, energy: Tensor | None) -> Tensor:
+        """What the critic gets: images, and a layer of the energy [N, 1] where it is known."""
+        seen = self.seen(images)
+        if energy is None:
+            return seen
+        return torch.cat([seen, energy[:, :, None, None].expand(-1, -1, *seen.shape[2:])], 1)
+
     def deployed(self) -> dict[str, nn.Module]:
         return {"refiner": self.refiner}
 
     def sides(self) -> dict[str, tuple[str, str]]:
         return {"refiner": ("a", "b")}
 
-    def preview(self, networks: Mapping[str, nn.Module], batch: Unpaired) -> dict[str, Tensor]:
+    def preview(self, networks: Mapping[str, nn.Module], batch: Unpaired | UnpairedEnergies) -> dict[str, Tensor]:
         refined = networks["refiner"](batch.a)
         return {"simulation": batch.a, "refined": refined, "change": refined - batch.a, "data": batch.b}
 
-    def compare(self, networks: Mapping[str, nn.Module], batch: Unpaired) -> dict[str, Comparison]:
+    def compare(self, networks: Mapping[str, nn.Module], batch: Unpaired | UnpairedEnergies) -> dict[str, Comparison]:
         return {"refiner": Comparison(batch.a, networks["refiner"](batch.a), batch.b)}
 
 
