@@ -4,7 +4,7 @@ import torch
 from translate.errors import ConfigError
 from translate.nn import CriticConfig, RefinerConfig, ResNetConfig, ShowerGeneratorConfig, UNetConfig
 from translate.nn.blocks import Noise
-from translate.nn.refiner import compressed, expanded, rectified, suppressed
+from translate.nn.refiner import compressed, expanded, rectified, saturated, suppressed
 
 SMALL = {"width": 8, "blocks": 2}
 
@@ -73,9 +73,19 @@ def test_cells_below_the_threshold_are_zero_and_learn_all_the_same():
     torch.testing.assert_close(out, torch.tensor([0.0, 3.0, 0.0, -3.0]), rtol=0, atol=0)
     out.sum().backward()
     assert (x.grad == 1).all()
-    network = RefinerConfig(**SMALL, suppress=25.0, noise=1).build(3, 3)
+    network = RefinerConfig(**SMALL, suppress=25.0, saturate=400.0, noise=1).build(3, 3)
     made = network(showers())
-    assert ((made == 0) | (made >= 25)).all()
+    assert ((made == 0) | (made >= 25) & (made <= 400)).all()
+    assert (made == 400).any()
+
+
+def test_cells_above_the_range_are_at_its_end_and_learn_all_the_same():
+    x = torch.tensor([0.5, 3.0, -3.0], requires_grad=True)
+    out = saturated(x, 1.0)
+    torch.testing.assert_close(out, torch.tensor([0.5, 1.0, -1.0]), rtol=0, atol=0)
+    out.sum().backward()
+    assert (x.grad == 1).all()
+    assert saturated(x, None) is x
 
 
 def test_mixing_is_of_energies_and_begins_with_the_identity():
@@ -92,29 +102,7 @@ def test_mixing_is_of_energies_and_begins_with_the_identity():
     torch.testing.assert_close(network(x), expected)
 
 
-def test_each_cell_may_have_weights_of_its_own():
-    """A dead cell, and one that is miscalibrated; no other is changed."""
-    network, x = RefinerConfig(**SMALL, compress=1.0, noise=1, each_cell=True).build(3, 3, (6, 5)), showers()
-    torch.nn.init.zeros_(network.last.weight)
-    torch.testing.assert_close(network(x), x)
-    with torch.no_grad():
-        network.cells.weight[2, 3, 1, SMALL["width"] + 1] = -1.0  # the features, then the cells: y − y
-        network.cells.bias[0, 4, 4] = -0.1
-    expected = x.clone()
-    expected[:, 1, 2, 3] = 0
-    expected[:, 0, 4, 4] = ((x[:, 0, 4, 4] + 1) * torch.tensor(-0.1).exp() - 1).clamp_min(0)
-    torch.testing.assert_close(network(x), expected)
-
-
-def test_weights_of_each_cell_need_one_size():
-    with pytest.raises(ConfigError, match=r"each_cell: needs images of one size: set data\.crop"):
-        RefinerConfig(each_cell=True).build(3, 3)
-
-
 def test_every_weight_is_reached_and_size_is_free():
-    fixed = RefinerConfig(**SMALL, compress=1.0, noise=2, mix=3, each_cell=True).build(2, 2, (6, 5))
-    fixed(showers(2, 2)).log1p().sum().backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in fixed.parameters())
     network = RefinerConfig(**SMALL, compress=1.0, noise=2, mix=3).build(2, 2)
     for height, width in ((5, 9), (16, 4)):
         assert network(showers(2, 2, height, width)).shape == (2, 2, height, width)

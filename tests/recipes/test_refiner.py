@@ -7,7 +7,7 @@ from translate.batches import Unpaired, UnpairedEnergies
 from translate.config import Clock
 from translate.config.load import parse
 from translate.recipes import find
-from translate.recipes.refiner import centroid, centroid_change, energy_change
+from translate.recipes.refiner import centroid, centroid_change, energy_change, layer_changes
 
 SMALL = {
     "generator": {"width": 8, "blocks": 1},
@@ -43,6 +43,21 @@ def test_conservation_by_hand():
     assert energy_change(before, after) == 0
 
 
+def test_layers_are_kept_but_for_a_gain_each():
+    before = images()
+    gains = torch.tensor([0.9, 1.3])[:, None, None]
+    assert layer_changes(before, gains * before) < 1e-10
+    sums = before.sum((2, 3))
+    after = (
+        before * (1 + 0.1 * torch.tensor([1.0, -1.0]).repeat(8))[:, None, None, None]
+    )  # in turn, so that κ is about 1
+    x, y = sums / sums.sum(1).mean(), after.sum((2, 3)) / sums.sum(1).mean()
+    expected = ((y - torch.stack([y[:, c] @ x[:, c] / (x[:, c] @ x[:, c]) for c in (0, 1)]) * x) ** 2).sum(1).mean()
+    torch.testing.assert_close(layer_changes(before, after), expected)
+    assert 0.002 < expected < 0.05
+    assert layer_changes(torch.zeros(2, 2, 3, 3), torch.zeros(2, 2, 3, 3)) == 0
+
+
 def test_the_sum_of_signed_images_may_be_nothing():
     before = torch.tensor([1.0, -1.0]).view(1, 1, 1, 2)
     assert torch.isfinite(energy_change(before, before * 2))
@@ -52,7 +67,7 @@ def test_the_sum_of_signed_images_may_be_nothing():
 def test_losses_are_those_of_the_paper():
     recipe = build(
         {
-            "weights": {"l1": 2.0, "energy": 3.0, "centroid": 4.0},
+            "weights": {"l1": 2.0, "energy": 3.0, "centroid": 4.0, "layers": 5.0},
             "generator": {"width": 8, "blocks": 1, "compress": 0.5},
         }
     )
@@ -66,6 +81,7 @@ def test_losses_are_those_of_the_paper():
     torch.testing.assert_close(losses["l1"], 2 * (seen["refined"] - seen["a"]).abs().mean())
     torch.testing.assert_close(losses["energy"], 3 * energy_change(batch.a, refined))
     torch.testing.assert_close(losses["centroid"], 4 * centroid_change(batch.a, refined))
+    torch.testing.assert_close(losses["layers"], 5 * layer_changes(batch.a, refined))
     expected = judge(seen["refined"]).logits.mean() - judge(seen["b"]).logits.mean()
     torch.testing.assert_close(turns[0].losses["discriminator"], expected)
     assert "gradient_penalty" in turns[0].losses

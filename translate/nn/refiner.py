@@ -32,33 +32,26 @@ class RefinerConfig(Spec):
     compress: float | None = Field(default=None, gt=0)
     noise: int = Field(default=0, ge=0)
     mix: Literal[0, 1, 3, 5] = 0  # first a linear map of x over so many cells and all layers: gain, cross-talk, a shift
-    each_cell: bool = (
-        False  # beside the weights that all cells share, some of its own for each: dead, hot, miscalibrated
-    )
     suppress: float = Field(default=0.0, ge=0)  # |output| below this is 0: the zero suppression of the data, if known
+    saturate: float | None = Field(default=None, gt=0)  # and |output| never above this: the range of their electronics
 
     @property
     def multiple(self) -> int:
         return 1
 
-    def build(self, channels_in: int, channels_out: int, size: tuple[int, int] | None = None) -> "Refiner":
-        """`size`, height and width, is needed for `each_cell`: the refiner then takes no other."""
-        if self.each_cell and size is None:
-            raise ConfigError(
-                "recipe.generator.each_cell: needs images of one size: set data.crop to the size of the files"
-            )
+    def build(self, channels_in: int, channels_out: int) -> "Refiner":
         if channels_in != channels_out:
             raise ConfigError(
                 f"recipe.generator: a refiner changes an image of {channels_in} channels into one of as many, not of "
                 f"{channels_out}: choose resnet or unet"
             )
-        return Refiner(self, channels_in, size if self.each_cell else None)
+        return Refiner(self, channels_in)
 
 
 class Refiner(nn.Module):
     """[N, C, H, W] → the same shape and units, float32; nearly the identity when it is new."""
 
-    def __init__(self, config: RefinerConfig, channels: int, size: tuple[int, int] | None = None) -> None:
+    def __init__(self, config: RefinerConfig, channels: int) -> None:
         super().__init__()
         self.config = config
         w, padding = config.width, config.kernel // 2
@@ -73,18 +66,13 @@ class Refiner(nn.Module):
         nn.init.normal_(self.last.weight, 0.0, 1e-3)
         assert self.last.bias is not None
         nn.init.zeros_(self.last.bias)
-        self.cells = EachCell(w + channels + config.noise, channels, size) if size else None
 
     def forward(self, x: Tensor) -> Tensor:
         y = compressed(x if self.mix is None else self.mix(x), self.config.compress)
         seen = y if self.noise is None else torch.cat([y, self.noise(y)], 1)
-        features = self.blocks(self.first(seen))
-        change = self.last(features).float()
-        if self.cells is not None:
-            change = change + self.cells(torch.cat([features, seen], 1))
-        y = y + change
+        y = y + self.last(self.blocks(self.first(seen))).float()
         x = expanded(rectified(y) if self.config.positive else y, self.config.compress)
-        return suppressed(x, self.config.suppress)
+        return suppressed(saturated(x, self.config.saturate), self.config.suppress)
 
 
 class Mix(nn.Module):
@@ -97,22 +85,6 @@ class Mix(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x.float(), self.weight, padding="same")
-
-
-class EachCell(nn.Module):
-    """A linear map of the channels of each cell, with weights of its own; 0 when it is new. Float32.
-
-    [N, C, H, W] → [N, C', H, W]. Locally connected layers: de Oliveira et al. 2017 (arXiv 1701.05927), sec. 4.
-    """
-
-    def __init__(self, channels_in: int, channels_out: int, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(*size, channels_out, channels_in))
-        self.bias = nn.Parameter(torch.zeros(channels_out, *size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.weight @ x.float().permute(2, 3, 1, 0)  # [H, W, C', N]
-        return out.permute(3, 2, 0, 1) + self.bias
 
 
 class RefinerBlock(nn.Module):
@@ -134,6 +106,11 @@ def rectified(y: Tensor) -> Tensor:
     """ReLU, but where it is 0 a tenth of the gradient passes: else a cell that is 0 would stay so for ever."""
     leaky = F.leaky_relu(y, 0.1)
     return leaky + (F.relu(y) - leaky).detach()
+
+
+def saturated(x: Tensor, most: float | None) -> Tensor:
+    """x where |x| ≤ most, else that with the sign of x; the gradient of x everywhere."""
+    return x if most is None else x + (x.clamp(-most, most) - x).detach()
 
 
 def suppressed(x: Tensor, least: float) -> Tensor:

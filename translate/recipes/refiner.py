@@ -25,6 +25,7 @@ class Weights(Spec):
     adversarial: Scheduled = 1.0
     l1: Scheduled = 1.0  # of |R(x) − x|, in the units of the critic's input
     energy: Scheduled = 0.0  # of the sum over an image being kept; leave it at 0 where data have another gain
+    layers: Scheduled = 0.0  # of the sum of each layer being kept but for a factor of the layer: gains are free
     centroid: Scheduled = 0.0  # of its centre being kept, in cells²
 
 
@@ -58,7 +59,7 @@ class Refiner(Recipe, kind="refiner"):
         super().__init__(config, channels, size, classes)
         self.weights, self.compress = config.weights, config.generator.compress
         self.draws = config.discriminator_updates
-        self.refiner = config.generator.build(channels["a"], channels["b"], size)
+        self.refiner = config.generator.build(channels["a"], channels["b"])
 
         def critic(spec: PatchGANConfig | PixelGANConfig | CriticConfig) -> nn.Module:
             layers = channels["b"] + channels.get("energy", 0)
@@ -94,6 +95,8 @@ class Refiner(Recipe, kind="refiner"):
             losses["l1"] = at(weights.l1, clock) * l1(after, before)
         if peak(weights.energy) > 0:
             losses["energy"] = at(weights.energy, clock) * energy_change(simulated, refined)
+        if peak(weights.layers) > 0:
+            losses["layers"] = at(weights.layers, clock) * layer_changes(simulated, refined)
         if peak(weights.centroid) > 0:
             losses["centroid"] = at(weights.centroid, clock) * centroid_change(simulated, refined)
         return losses
@@ -126,6 +129,15 @@ def energy_change(before: Tensor, after: Tensor) -> Tensor:
     """Mean square of the change of Σx over an image, in units of the batch's mean Σ|x|."""
     change = (after - before).flatten(1).sum(1)
     return (change / before.abs().flatten(1).sum(1).mean().clamp_min(1e-12)).square().mean()
+
+
+def layer_changes(before: Tensor, after: Tensor) -> Tensor:
+    """Mean square of Σ after − κ Σ before of the layers of an image, κ of a layer being what makes it least; over
+    all layers together, in units of the batch's mean Σ|x| over an image."""
+    scale = before.abs().flatten(1).sum(1).mean().clamp_min(1e-12)
+    x, y = before.flatten(2).sum(2) / scale, after.flatten(2).sum(2) / scale  # [N, C]
+    factor = (x * y).sum(0) / x.square().sum(0).clamp_min(1e-12)
+    return (y - factor * x).square().sum(1).mean()
 
 
 def centroid_change(before: Tensor, after: Tensor) -> Tensor:
