@@ -3,6 +3,7 @@
 Shapes: N images, C channels (layers of a detector), H x W pixels.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -66,13 +67,17 @@ class Refiner(nn.Module):
         nn.init.normal_(self.last.weight, 0.0, 1e-3)
         assert self.last.bias is not None
         nn.init.zeros_(self.last.bias)
+        most, t = config.saturate, config.compress
+        self.most = most if most is None or t is None else math.log1p(most / t)  # of the sum
 
     def forward(self, x: Tensor) -> Tensor:
         y = compressed(x if self.mix is None else self.mix(x), self.config.compress)
         seen = y if self.noise is None else torch.cat([y, self.noise(y)], 1)
         y = y + self.last(self.blocks(self.first(seen))).float()
-        x = expanded(rectified(y) if self.config.positive else y, self.config.compress)
-        return suppressed(saturated(x, self.config.saturate), self.config.suppress)
+        y = rectified(y) if self.config.positive else y
+        if self.most is not None:
+            y = y.clamp(-self.most, self.most)
+        return suppressed(expanded(y, self.config.compress), self.config.suppress)
 
 
 class Mix(nn.Module):
@@ -106,11 +111,6 @@ def rectified(y: Tensor) -> Tensor:
     """ReLU, but where it is 0 a tenth of the gradient passes: else a cell that is 0 would stay so for ever."""
     leaky = F.leaky_relu(y, 0.1)
     return leaky + (F.relu(y) - leaky).detach()
-
-
-def saturated(x: Tensor, most: float | None) -> Tensor:
-    """x where |x| ≤ most, else that with the sign of x; the gradient of x everywhere."""
-    return x if most is None else x + (x.clamp(-most, most) - x).detach()
 
 
 def suppressed(x: Tensor, least: float) -> Tensor:
