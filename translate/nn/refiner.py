@@ -17,7 +17,7 @@ from translate.nn.blocks import Conv2d, Noise
 
 
 class RefinerConfig(Spec):
-    """R(x) = ReLU(x + g(x)), g residual blocks of full size.
+    """R(x) = ReLU(x + g(x)), g residual blocks of full size; with `mix` of a linear map of x in place of x.
 
     `compress: t` takes the sum, and g its input, in y = ±log(1 + |x|/t), so that cells of all magnitudes are changed by
     the same share; x itself stays in the units of the data. `noise` gives g maps of random numbers, without which it
@@ -32,7 +32,7 @@ class RefinerConfig(Spec):
     positive: bool = True  # no output below 0; false for signed data, which then have no ReLU
     compress: float | None = Field(default=None, gt=0)
     noise: int = Field(default=0, ge=0)
-    mix: Literal[0, 1, 3, 5] = 0  # first a linear map of x over so many cells and all layers: gain, cross-talk, a shift
+    mix: Literal[0, 1, 3, 5] = 0  # cells that the map spans, in all layers: gain, cross-talk, response of wires
     suppress: float = Field(default=0.0, ge=0)  # |output| below this is 0: the zero suppression of the data, if known
     saturate: float | None = Field(default=None, gt=0)  # and |output| never above this: the range of their electronics
 
