@@ -32,7 +32,7 @@ class Unpaired(NamedTuple):
 class UnpairedEnergies(NamedTuple):
     a: "Tensor"
     b: "Tensor"  # another event
-    energy_a: "Tensor"  # float32 [N, 1]: the logarithm of what is known of the incident energy, of order 1
+    energy_a: "Tensor"  # float32 [N, 1]: of `a`, log10 of the incident energy, in units that make it of order 1
     energy_b: "Tensor"
 
 

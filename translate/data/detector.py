@@ -174,6 +174,7 @@ class DetectorSplit(ArraySplit):
         return torch.from_numpy(self.config.normalisation.forward(cells, taken.energy))
 
     def condition(self, taken: Taken) -> Tensor:
+        """log10 of the incident energies in `energy_unit`, [N, 1]. Raises DataError where one is not known."""
         condition = np.log10(taken.energy / self.config.energy_unit, dtype=np.float32)[:, None]
         if not np.isfinite(condition).all():
             raise DataError(
