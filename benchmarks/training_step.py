@@ -26,7 +26,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from translate.batches import Images
-from translate.config import Clock
+from translate.config.clock import Clock
 from translate.config.load import load
 from translate.config.run import Adam
 from translate.data.stream import Stream

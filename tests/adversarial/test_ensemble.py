@@ -4,7 +4,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from translate.adversarial import AdversarialConfig, Adversary, Ensemble, adversary
-from translate.config import Clock, Spec
+from translate.config.clock import Clock
+from translate.config.spec import Spec
 from translate.errors import ConfigError
 
 CLOCK = Clock(0, 0, 10)

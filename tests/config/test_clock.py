@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from translate.config import Clock, Ramp, at
-from translate.config.clock import peak
+from translate.config.clock import Clock, Ramp, at, peak
 from translate.config.run import Constant, Cosine, Linear
 
 LOSSES = Path(__file__).parents[3] / "shared" / "golden" / "losses.json"

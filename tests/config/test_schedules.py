@@ -2,7 +2,7 @@
 
 import pytest
 
-from translate.config import Clock, Ramp
+from translate.config.clock import Clock, Ramp
 from translate.config.run import Inverse
 
 PROGRESS = [0.0, 0.1, 0.2, 0.5, 1.0]

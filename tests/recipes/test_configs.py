@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from translate.batches import Images, Labelled
-from translate.config import Clock
+from translate.config.clock import Clock
 from translate.config.load import load
 from translate.config.run import Run
 from translate.data import find as find_data

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 import yaml
 
 from translate.batches import Adaptation
-from translate.config import Clock, Ramp
+from translate.config.clock import Clock, Ramp
 from translate.config.load import parse
 from translate.errors import ConfigError
 from translate.nn.digits import DomainBatchNorm

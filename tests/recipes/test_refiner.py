@@ -4,7 +4,7 @@ import yaml
 from pydantic import ValidationError
 
 from translate.batches import Unpaired, UnpairedEnergies
-from translate.config import Clock
+from translate.config.clock import Clock
 from translate.config.load import parse
 from translate.recipes import find
 from translate.recipes.refiner import centroid, centroid_change, energy_change, layer_changes

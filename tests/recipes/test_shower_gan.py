@@ -3,7 +3,7 @@ import torch
 import yaml
 
 from translate.batches import Conditioned
-from translate.config import Clock
+from translate.config.clock import Clock
 from translate.config.load import parse
 from translate.errors import ConfigError
 from translate.recipes import find

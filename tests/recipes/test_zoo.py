@@ -8,7 +8,7 @@ import yaml
 from torch import Tensor
 
 from translate.batches import Images, Labelled
-from translate.config import Clock
+from translate.config.clock import Clock
 from translate.config.load import parse
 from translate.recipes import Recipe, find
 from translate.recipes.base import halved

@@ -23,7 +23,7 @@ from translate.adversarial import (
     Minimax,
     Wasserstein,
 )
-from translate.config import Clock
+from translate.config.clock import Clock
 from translate.config.load import parse
 from translate.training.alarms import ALARMS, LINES, OVER, WARM_UP, Rules, has
 from translate.training.doctor import spread, verdict

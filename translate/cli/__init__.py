@@ -1,6 +1,8 @@
 """The command line: `translate COMMAND …`, `python -m translate COMMAND …`. Nothing heavy is imported to parse it."""
 
 import argparse
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Exit status: 0 done, 2 a mistake that the user can mend, 130 stopped from outside."""
     parsed = _parser().parse_args(arguments)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else it reads what every installed package declares
+    atexit.register(gc.freeze)  # searching all that is left at the end for garbage takes longer than opening a model
     try:
         status: int = parsed.command(parsed)
     except TranslateError as error:

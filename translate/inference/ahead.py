@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from translate.inference.runtime import Compiled
 
+_BLOCK = 1 << 23  # bytes: after each, a thread waits for Python's lock, up to 5 ms while others import
 _ARRAYS = (".npy", ".npz", ".h5", ".hdf5")  # which hold any number of pictures
 
 
@@ -27,6 +28,7 @@ class Ahead(NamedTuple):
 def begin(model: Path, input: str, backend: str, precision: str) -> Ahead:
     """As on the command line. What goes wrong is raised by whoever asks for the results."""
     pool = ThreadPoolExecutor(2)
+    model_hash = pool.submit(file_hash, model) if _size(model) else None
     once = 0 < _size(Path(input)) < 1 << 20 and not input.lower().endswith(_ARRAYS)
     opened = None
     if once and model.suffix.lower() == ".onnx" and _size(model) and backend in ("auto", "onnxruntime"):
@@ -35,7 +37,6 @@ def begin(model: Path, input: str, backend: str, precision: str) -> Ahead:
         if backend == "onnxruntime" or importlib.util.find_spec("openvino") is None or gpu_available():
             importlib.import_module("onnxruntime")  # here: two threads that import are in each other's way
             opened = pool.submit(compile_onnx, model, threads=cores(), exact=precision == "fp32", once=True)
-    model_hash = pool.submit(file_hash, model) if _size(model) else None
     pool.shutdown(wait=False)
     return Ahead(once, model_hash, opened)
 
@@ -58,5 +59,8 @@ def file_hash(path: Path) -> str:
     if path.is_dir():  # a run, of which PyTorch takes a checkpoint
         best, last = (path / "checkpoints" / f"{name}.pt" for name in ("best", "last"))
         path = best if best.is_file() else last
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest, block = hashlib.sha256(), memoryview(bytearray(_BLOCK))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(block):
+            digest.update(block[:count])
+    return digest.hexdigest()

@@ -103,7 +103,10 @@ def load(
         batch_size=options.batch_size,
         tile=options.tile,
     )
-    model_hash = ahead.model_hash.result() if ahead.model_hash else file_hash(translator.session.path)
+    model_hash = ahead.model_hash
+    if model_hash is None:
+        model_hash = Future()
+        model_hash.set_result(file_hash(translator.session.path))
     if translator.card.source is None:
         raise ModelError(f"{options.model}: makes pictures from random numbers and takes none")
     session = Interruptible(translator.session, stopped)
@@ -142,7 +145,7 @@ def _run_of(options: Options, worker: Worker) -> dict[str, Any]:
     return {
         "model": card.name,
         "network": card.network,
-        "model_hash": worker.model_hash,
+        "model_hash": worker.model_hash.result(),
         "config_hash": card.config_hash,
         "settings": {
             "format": options.format,

@@ -11,6 +11,7 @@ from torch import nn
 from translate import __version__
 from translate.errors import ModelError, unknown
 from translate.inference.card import PROPERTY, Card, Precision
+from translate.inference.mapped import aligned
 from translate.inference.networks import Seeded, load_networks, settle
 from translate.inference.quantise import pictures_of, quantise
 from translate.inference.trace import OPSET, tidy, trace
@@ -84,11 +85,11 @@ def export_network(
     card = card.model_copy(update={"parity": parity})
     model.producer_name, model.producer_version = "translate", __version__
     onnx.helper.set_model_props(model, {PROPERTY: card.model_dump_json()})
-    _write(path, model.SerializeToString())
+    _write(path, aligned(model.SerializeToString()))
     return card
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytearray) -> None:
     """The whole file or none of it; an older one stays until then."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -16,8 +16,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from translate import __version__, checkpoints
-from translate.config import Clock, Run
-from translate.config.run import by_kind
+from translate.config.clock import Clock
+from translate.config.run import Run, by_kind
 from translate.config.spec import explain
 from translate.data.source import SourceConfig, size_of
 from translate.errors import CheckpointError, ConfigError

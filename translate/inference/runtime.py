@@ -4,11 +4,14 @@ import ctypes
 import os
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from translate.inference.mapped import without_weights
 
 _HEAVY = 100_000_000  # bytes of weights that take longer to arrange than that saves in one picture (a U-Net's 218 MB)
 
@@ -25,14 +28,6 @@ def compile_onnx(path: Path, threads: int, exact: bool, once: bool) -> Compiled:
     """On the GPU if there is one, else on the CPU. Raises whatever ONNX Runtime does."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what fails is raised, too
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.enable_mem_pattern = False  # plans one block for each size that it ever saw
-    if once and path.stat().st_size > _HEAVY:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        options.add_session_config_entry("session.disable_prepacking", "1")
     providers: list[Any] = ["CPUExecutionProvider"]
     on_gpu = gpu_available()
     if on_gpu:
@@ -43,7 +38,11 @@ def compile_onnx(path: Path, threads: int, exact: bool, once: bool) -> Compiled:
             "use_tf32": str(int(not exact)),
         }
         providers.insert(0, ("CUDAExecutionProvider", settings))
-    session = onnxruntime.InferenceSession(path, options, providers, enable_fallback=on_gpu)  # which prints
+    arranged = not once or path.stat().st_size <= _HEAVY
+    session = _mapped(path, _options(threads, arranged)) if once and not on_gpu else None
+    if session is None:
+        options = _options(threads, arranged)
+        session = onnxruntime.InferenceSession(path, options, providers, enable_fallback=on_gpu)  # which prints
     if on_gpu and "CUDAExecutionProvider" not in session.get_providers():
         warnings.warn(
             "computing on the CPU, although there is a GPU: ONNX Runtime could not load CUDA and cuDNN; "
@@ -54,6 +53,32 @@ def compile_onnx(path: Path, threads: int, exact: bool, once: bool) -> Compiled:
         on_gpu = False
     network = (lambda feeds: run_bound(session, feeds, "cuda")) if on_gpu else CpuNetwork(session)
     return Compiled(network, session.get_modelmeta().custom_metadata_map)
+
+
+def _options(threads: int, arranged: bool) -> Any:
+    """`arranged`: the weights as the processor likes them, which takes time and memory."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what fails is raised, too
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False  # plans one block for each size that it ever saw
+    if not arranged:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    return options
+
+
+def _mapped(path: Path, options: Any) -> Any:
+    """Not for long: a file that is written over meanwhile changes the weights. None where it cannot be opened so."""
+    import onnxruntime
+
+    with suppress(Exception):  # opening it the usual way says what is wrong
+        path = path.resolve()
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
+        return onnxruntime.InferenceSession(without_weights(path), options, ["CPUExecutionProvider"])
+    return None
 
 
 class CpuNetwork:

@@ -5,6 +5,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +76,13 @@ class Worker:
     """Any number of threads may call it at once. The outputs are written below `folder`."""
 
     def __init__(
-        self, translator: Translator, model_hash: str, folder: Path, *, seed: int = 0, side_by_side: bool = False
+        self,
+        translator: Translator,
+        model_hash: Future[str],  # waited for when an output is written
+        folder: Path,
+        *,
+        seed: int = 0,
+        side_by_side: bool = False,
     ) -> None:
         self.translator, self.model_hash, self.folder = translator, model_hash, folder
         self.seed, self.side_by_side = seed, side_by_side
@@ -130,7 +137,7 @@ class Worker:
 
     def _write(self, task: _Task) -> None:
         assert task.result is not None
-        note = provenance(self.translator.card, self.model_hash, task.seed)
+        note = provenance(self.translator.card, self.model_hash.result(), task.seed)
         data = encode(task.result, task.item.output, self.translator.card, note)
         try:
             write(self.folder / task.item.output, data)

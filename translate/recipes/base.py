@@ -8,7 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from translate.config import Clock, Kinded
+from translate.config.clock import Clock
+from translate.config.spec import Kinded
 from translate.errors import ConfigError, unknown
 
 Losses = dict[str, Tensor]  # name → a weighted scalar; an update goes down their sum

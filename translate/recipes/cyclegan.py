@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from translate.adversarial import AdversarialConfig, LeastSquares, Objective, adversary
 from translate.batches import Unpaired
-from translate.config import Clock, Kinded, Scheduled, Spec, at
-from translate.config.clock import peak
+from translate.config.clock import Clock, Scheduled, at, peak
+from translate.config.spec import Kinded, Spec
 from translate.errors import ConfigError
 from translate.nn import Discriminator, Generator, PatchGANConfig, ResNetConfig
 from translate.nn.precision import full_precision

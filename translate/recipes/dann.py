@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from translate.adversarial import AdversarialConfig, Adversary, Minimax, Objective, frozen, reverse
 from translate.batches import Adaptation
-from translate.config import Clock, Kinded, Ramp, Scheduled, Spec, at
-from translate.config.clock import peak
+from translate.config.clock import Clock, Ramp, Scheduled, at, peak
+from translate.config.spec import Kinded, Spec
 from translate.errors import ConfigError
 from translate.nn.digits import Classifier, ClassifierNetwork, DomainDiscriminatorConfig, MNISTConfig
 from translate.nn.precision import full_precision

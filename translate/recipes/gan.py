@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from translate.adversarial import AdversarialConfig, NonSaturating, Objective, adversary, mode_seeking
 from translate.batches import Images, Labelled
-from translate.config import Clock, Kinded, Spec
+from translate.config.clock import Clock
+from translate.config.spec import Kinded, Spec
 from translate.errors import ConfigError
 from translate.nn import DCGANDiscriminatorConfig, DCGANGeneratorConfig, ImageDiscriminator, LatentGenerator
 from translate.nn.precision import full_precision

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from translate.adversarial import GradientPenalty, Objective, Penalty, Wasserstein
 from translate.adversarial.penalties import Drift
 from translate.batches import Images, Labelled
-from translate.config import Clock, Kinded
+from translate.config.clock import Clock
+from translate.config.spec import Kinded
 from translate.errors import ConfigError
 from translate.nn import ProgressiveDiscriminatorConfig, ProgressiveGeneratorConfig
 from translate.nn.progressive import ProgressiveDiscriminator, ProgressiveGenerator

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from translate.adversarial import AdversarialConfig, NonSaturating, Objective, adversary
 from translate.batches import Paired
-from translate.config import Clock, Kinded, Scheduled, Spec, at
-from translate.config.clock import peak
+from translate.config.clock import Clock, Scheduled, at, peak
+from translate.config.spec import Kinded, Spec
 from translate.nn import Discriminator, Generator, PatchGANConfig, UNetConfig
 from translate.nn.precision import full_precision
 from translate.recipes.base import Comparison, Recipe, Turn, halved, l1

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from translate.adversarial import AdversarialConfig, GradientPenalty, Objective, Penalty, Wasserstein, adversary
 from translate.batches import Unpaired, UnpairedEnergies
-from translate.config import Clock, Kinded, Scheduled, Spec, at
-from translate.config.clock import peak
+from translate.config.clock import Clock, Scheduled, at, peak
+from translate.config.spec import Kinded, Spec
 from translate.nn import CriticConfig, PatchGANConfig, RefinerConfig
 from translate.nn.patchgan import PixelGANConfig
 from translate.nn.precision import full_precision

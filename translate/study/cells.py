@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import torch
 
 from translate import checkpoints
-from translate.config import Run
 from translate.config.load import dump
+from translate.config.run import Run
 from translate.data import find as find_data
 from translate.data.adaptation import Domains
 from translate.data.source import Source, SourceConfig, size_of

@@ -8,8 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from translate.config import Run
 from translate.config.load import dump
+from translate.config.run import Run
 from translate.data.source import Source
 from translate.study import summary
 from translate.study.summary import Cells

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from translate.config import Run
 from translate.config.load import dump, load, parse
-from translate.config.run import Study
+from translate.config.run import Run, Study
 from translate.errors import ConfigError, unknown
 
 SOURCE_ONLY = (

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from translate.adversarial import Adversary, Ensemble
-from translate.config import Clock
+from translate.config.clock import Clock
 from translate.config.run import Adam, RMSProp
 from translate.data.toy import ToySource, ToySplit
 from translate.recipes import Turn

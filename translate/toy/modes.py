@@ -13,7 +13,7 @@ from torch import Tensor
 
 from translate.adversarial import R1, GradientPenalty, Minimax, NonSaturating, Wasserstein
 from translate.batches import Images
-from translate.config import Clock
+from translate.config.clock import Clock
 from translate.config.run import Adam
 from translate.data.toy import ToyConfig, ToySource
 from translate.evaluation.modes import count_modes

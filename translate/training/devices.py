@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from translate.config import Run
+from translate.config.run import Run
 from translate.errors import ConfigError
 from translate.nn.precision import fastest, set_precision
 

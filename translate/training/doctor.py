@@ -17,7 +17,7 @@ from torch.nn.utils import get_total_norm
 from translate.adversarial import Adversary, GradientPenalty, Objective
 from translate.adversarial.objectives import Logistic
 from translate.adversarial.penalties import squared_slope
-from translate.config import Run
+from translate.config.run import Run
 from translate.data.source import Split, size_of
 from translate.errors import ImageError
 from translate.recipes import Recipe

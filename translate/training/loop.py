@@ -16,8 +16,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from translate import checkpoints
 from translate.adversarial import Adversary, ImagePool
-from translate.config import Clock, Run
-from translate.config.run import Player
+from translate.config.clock import Clock
+from translate.config.run import Player, Run
 from translate.data.source import Source, size_of
 from translate.data.stream import Stream
 from translate.errors import CheckpointError, ConfigError, TrainingError, unknown

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import torch
 
 from translate import checkpoints
-from translate.config import Run
 from translate.config.load import dump, load, parse
-from translate.config.run import Export
+from translate.config.run import Export, Run
 from translate.data import find as find_data
 from translate.data.source import Source, SourceConfig, size_of
 from translate.errors import CheckpointError, ConfigError

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from translate.config import Run
+from translate.config.run import Run
 from translate.data.source import Source
 from translate.data.stream import batches
 from translate.evaluation import PAIRED, paired_metrics
