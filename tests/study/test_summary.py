@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from translate.config.load import parse
+from translate.config.load import load, parse
+from translate.errors import ConfigError
 from translate.study.summary import alarms, closed, selection, table
 from translate.study.variants import variants
 
@@ -90,3 +91,13 @@ def test_variants_of_a_config() -> None:
     alone = found["source_only"].run.recipe
     assert (alone.weights.adversarial, alone.weights.entropy, alone.condition) == (0, 0, "none")
     assert [name for name, variant in found.items() if variant.adapted] == ["w"]
+
+
+def test_any_variant_on_translated_images_where_it_is_asked_for() -> None:
+    run = load("dann_usps2mnist")
+    assert [variant.name for variant in variants(run) if variant.translated] == ["translated", "translated+dann"]
+    (both,) = variants(run, ["translated+cdan_im"])
+    assert both.translated
+    assert both.run.recipe == next(variant for variant in variants(run) if variant.name == "cdan_im").run.recipe
+    with pytest.raises(ConfigError, match=r"translated\+nothing"):
+        variants(run, ["translated+nothing"])

@@ -32,7 +32,10 @@ class Variant(NamedTuple):
 
 
 def variants(run: Run, chosen: Sequence[str] = ()) -> list[Variant]:
-    """Those of the config, or the chosen ones. Raises ConfigError for a name that is not known."""
+    """Those of the config, or the chosen ones. Raises ConfigError for a name that is not known.
+
+    Of `translated+NAME`, those after the first have to be chosen.
+    """
     study = run.study or Study()
     alone = changed(run, SOURCE_ONLY)
     adapted = [Variant(name, changed(run, overrides)) for name, overrides in study.variants.items()]
@@ -40,7 +43,8 @@ def variants(run: Run, chosen: Sequence[str] = ()) -> list[Variant]:
     found = [Variant(BASELINE, alone), *adapted]
     if study.translator:
         found.append(Variant(TRANSLATED, alone, translated=True))
-        found.append(Variant(f"{TRANSLATED}+{first.name}", first.run, translated=True))
+        both = [Variant(f"{TRANSLATED}+{it.name}", it.run, translated=True) for it in adapted]
+        found += both if chosen else both[:1]
     found.append(Variant(CEILING, alone, "target"))
     found += [Variant(NULL_BASELINE, alone, "halves"), Variant(NULL, first.run, "halves")]
     names = [variant.name for variant in found]
