@@ -88,6 +88,27 @@ def test_no_cell_is_above_the_range_of_the_electronics(compress):
     torch.testing.assert_close(made, without.clamp(max=400.0), rtol=1e-5, atol=1e-4)
 
 
+def test_noise_of_the_electronics_comes_after_their_range_and_before_zero_suppression():
+    quiet = RefinerConfig(**SMALL, compress=1.0, saturate=400.0, suppress=25.0).build(3, 3)
+    noisy = RefinerConfig(**SMALL, compress=1.0, saturate=400.0, suppress=25.0, readout_noise=10.0).build(3, 3)
+    noisy.load_state_dict(quiet.state_dict())
+    assert noisy.readout is not None
+    x = showers(50)
+    noisy.readout.at_test = False
+    noisy.eval()
+    torch.testing.assert_close(noisy(x), quiet(x))
+    noisy.readout.at_test = True
+    added = (noisy(x) - quiet(x))[quiet(x) > 399.9]
+    assert len(added) > 100
+    assert added.std().item() == pytest.approx(10, rel=0.2)
+    assert added.mean().item() == pytest.approx(0, abs=3)
+    empty = noisy(torch.zeros(100, 3, 24, 24))
+    assert ((empty == 0) | (empty >= 25)).all()
+    assert (empty > 0).float().mean().item() == pytest.approx(0.0062, rel=0.2)  # 2.5 σ, of one side
+    signed = RefinerConfig(**SMALL, positive=False, suppress=25.0, readout_noise=10.0).build(3, 3)
+    assert signed(torch.zeros(100, 3, 24, 24)).min() <= -25
+
+
 def test_mixing_is_of_energies_and_begins_with_the_identity():
     network, x = RefinerConfig(**SMALL, compress=1.0, mix=3).build(2, 2), showers(layers=2)
     torch.nn.init.zeros_(network.last.weight)

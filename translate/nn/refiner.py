@@ -35,6 +35,7 @@ class RefinerConfig(Spec):
     mix: Literal[0, 1, 3, 5] = 0  # cells that the map spans, in all layers: gain, cross-talk, response of wires
     suppress: float = Field(default=0.0, ge=0)  # |output| below this is 0: the zero suppression of the data, if known
     saturate: float | None = Field(default=None, gt=0)  # and |output| never above this: the range of their electronics
+    readout_noise: float = Field(default=0.0, ge=0)  # and σ of the normal noise after that, as in events without beam
 
     @property
     def multiple(self) -> int:
@@ -68,6 +69,7 @@ class Refiner(nn.Module):
         assert self.last.bias is not None
         nn.init.zeros_(self.last.bias)
         most, t = config.saturate, config.compress
+        self.readout = Noise(channels) if config.readout_noise else None
         self.most = most if most is None or t is None else math.log1p(most / t)  # of the sum
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,7 +79,11 @@ class Refiner(nn.Module):
         y = rectified(y) if self.config.positive else y
         if self.most is not None:
             y = y.clamp(-self.most, self.most)
-        return suppressed(expanded(y, self.config.compress), self.config.suppress)
+        y = expanded(y, self.config.compress)
+        if self.readout is not None:
+            y = y + self.config.readout_noise * self.readout(y)
+            y = rectified(y) if self.config.positive else y
+        return suppressed(y, self.config.suppress)
 
 
 class Mix(nn.Module):
