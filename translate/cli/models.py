@@ -52,6 +52,7 @@ def _model_arguments(commands: "argparse._SubParsersAction[argparse.ArgumentPars
     batch.add_argument("--format", choices=["keep", "png", "jpeg", "webp", "tiff", "npy"], default="keep")
     batch.add_argument("--skip-existing", action="store_true", help="leave outputs that are there, whoever wrote them")
     batch.add_argument("--on-error", choices=["skip", "fail"], default="skip", help="what an unusable input does")
+    batch.add_argument("--max-megapixels", type=count, default=200, metavar="N", help="of one picture (200)")
     batch.add_argument("--side-by-side", action="store_true", help="input and output in one picture")
     batch.add_argument("--ray", metavar="ADDRESS", help="on a Ray cluster: auto, or its address (extra: ray)")
     batch.set_defaults(command=_batch)

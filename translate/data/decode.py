@@ -108,7 +108,8 @@ def check_size(path: Path | str, height: int, width: int, channels: int, max_pix
         raise ImageError(f"{path}: is an empty picture ({width}x{height}, {channels} channels); remove or replace it")
     if height * width > max_pixels or height * width * channels > 16 * max_pixels:
         raise ImageError(
-            f"{path}: is {width}x{height}, more than data.max_pixels = {max_pixels:,} pixels; raise it if you trust it"
+            f"{path}: is {width}x{height}, more than data.max_pixels = {max_pixels:,} pixels (of batch and serve: "
+            "--max-megapixels); raise it if you trust the picture"
         )
 
 
@@ -243,7 +244,7 @@ def _reason(path: Path, error: Exception) -> str:
         case UnidentifiedImageError() | KeyError():
             return "is not an image, or of a format that is not supported; remove it or save it as PNG, JPEG or TIFF"
         case MemoryError():
-            return "does not fit into memory; lower data.max_pixels or make it smaller"
+            return "does not fit into memory; make it smaller"
         case _:
             detail = " ".join(str(error).split())[:120] or type(error).__name__
             return f"is damaged or truncated ({detail}); remove or replace it"

@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+from translate.data.decode import MAX_PIXELS
 from translate.errors import ConfigError, ModelError
 from translate.inference.ahead import Ahead, begin, cores, file_hash
 from translate.inference.inputs import Inputs, Item, find
@@ -48,6 +49,7 @@ class Options:
     skip_existing: bool = False
     on_error: Literal["skip", "fail"] = "skip"
     side_by_side: bool = False
+    max_megapixels: int = MAX_PIXELS // 1_000_000
     ray: str | None = None
 
 
@@ -112,7 +114,12 @@ def load(
     session = Interruptible(translator.session, stopped)
     folder = options.output.parent if _to_file(options) else options.output
     return Worker(
-        replace(translator, session=session), model_hash, folder, seed=options.seed, side_by_side=options.side_by_side
+        replace(translator, session=session),
+        model_hash,
+        folder,
+        seed=options.seed,
+        side_by_side=options.side_by_side,
+        max_pixels=options.max_megapixels * 1_000_000,
     )
 
 

@@ -87,8 +87,8 @@ class Inputs:
 class Reader(threading.local):
     """Reads items. Each thread keeps the file of arrays open that it read last."""
 
-    def __init__(self, float_range: tuple[float, float]) -> None:
-        self.float_range = float_range
+    def __init__(self, float_range: tuple[float, float], max_pixels: int = decode.MAX_PIXELS) -> None:
+        self.float_range, self.max_pixels = float_range, max_pixels
         self.arrays: arrays.Arrays | None = None
 
     def __call__(self, item: Item) -> Pixels:
@@ -96,7 +96,7 @@ class Reader(threading.local):
         if item.error is not None:
             raise ImageError(item.error)
         if item.member is None:
-            return decode.read_image(item.path, float_range=self.float_range)
+            return decode.read_image(item.path, float_range=self.float_range, max_pixels=self.max_pixels)
         if self.arrays is None or self.arrays.path != item.path:
             if self.arrays is not None:
                 self.arrays.close()

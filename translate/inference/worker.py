@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from translate.data.channels import Pixels, to_channels
+from translate.data.decode import MAX_PIXELS
 from translate.errors import ImageError, ModelError, TranslateError
 from translate.inference.card import SEEDS, Card
 from translate.inference.inputs import Item, Reader
@@ -83,10 +84,11 @@ class Worker:
         *,
         seed: int = 0,
         side_by_side: bool = False,
+        max_pixels: int = MAX_PIXELS,  # of a picture in a file
     ) -> None:
         self.translator, self.model_hash, self.folder = translator, model_hash, folder
         self.seed, self.side_by_side = seed, side_by_side
-        self._reader = Reader(translator.card.float_range)
+        self._reader = Reader(translator.card.float_range, max_pixels)
 
     def seed_of(self, item: Item) -> int | None:
         """Of its noise: another for each picture, whatever the order; None where the model has none."""

@@ -175,7 +175,7 @@ class Service:
         try:
             return self._within(deadline, work)
         except ImageError as error:
-            message = re.sub(r"data\.max_pixels = ([\d,]+ pixels); .*", r"the \1 that may be sent", str(error))
+            message = re.sub(r"data\.max_pixels = ([\d,]+ pixels) .*", r"the \1 that may be sent", str(error))
             raise ImageError(message.replace(str(path), name)) from error
 
     def convert(self, deadline: float, model: Model, pixels: Pixels, seed: int, stem: Path) -> tuple[Pixels, Path]:
