@@ -122,7 +122,7 @@ def test_how_large_a_picture_may_be(run, tmp_path) -> None:
     picture(tmp_path / "in" / "small.png", size=(1000, 1000))
     picture(tmp_path / "in" / "large.png", size=(1001, 1000))
     assert run(max_megapixels=1) == 1
-    rows = {row["input"]: row for row in rows_of(tmp_path / "out")}
+    found = {row["input"]: row for row in rows(tmp_path / "out")}
     assert found["small.png"]["status"] == "done"
     assert "is 1001x1000, more than data.max_pixels = 1,000,000 pixels" in found["large.png"]["error"]
     assert "--max-megapixels" in found["large.png"]["error"]
