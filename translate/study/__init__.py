@@ -18,7 +18,7 @@ from translate.data.source import SourceConfig
 from translate.errors import ConfigError
 from translate.study.cells import Task, work
 from translate.study.report import write
-from translate.study.variants import Variant, translator, variants
+from translate.study.variants import Variant, select, translator, variants
 from translate.training.journal import replace
 
 
@@ -48,7 +48,8 @@ def study(
     source = find_data(data.kind)(data)
     if not source.classes:
         raise ConfigError("data: a study is of classes, and these data have none")
-    found, with_translator = variants(run, chosen), translator(run)
+    known, with_translator = variants(run), translator(run)
+    found = select(known, chosen)
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
 
     def task(variant: Variant | None, seed: int) -> Task:
@@ -62,11 +63,11 @@ def study(
         print(f"stopped: the same command with --out {folder} goes on")
         return None
     cells: dict[str, dict[int, Any]] = {}
-    for variant in variants(run):  # of earlier calls, too
+    for variant in known:  # of earlier calls, too
         tasks = [task(variant, seed) for seed in range(seeds)]
         if all(each.done for each in tasks):
             cells[variant.name] = {each.seed: json.loads((each.folder / "cell.json").read_bytes()) for each in tasks}
-    shown = [variant for variant in variants(run) if variant.name in cells]
+    shown = [variant for variant in known if variant.name in cells]
     return write(folder, run, source, shown, cells)
 
 

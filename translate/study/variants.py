@@ -24,6 +24,7 @@ class Variant(NamedTuple):
     run: Run
     domains: Domains = "both"  # target: it is both domains, and has labels; halves: so is the source
     translated: bool = False  # its source images are what the translator makes of them
+    usual: bool = True  # trained where none is chosen
 
     @property
     def adapted(self) -> bool:
@@ -31,11 +32,8 @@ class Variant(NamedTuple):
         return self.domains == "both" and self.name != BASELINE
 
 
-def variants(run: Run, chosen: Sequence[str] = ()) -> list[Variant]:
-    """Those of the config, or the chosen ones. Raises ConfigError for a name that is not known.
-
-    Of `translated+NAME`, those after the first have to be chosen.
-    """
+def variants(run: Run) -> list[Variant]:
+    """All that can be trained. Raises ConfigError where the config gives two one name."""
     study = run.study or Study()
     alone = changed(run, SOURCE_ONLY)
     adapted = [Variant(name, changed(run, overrides)) for name, overrides in study.variants.items()]
@@ -43,18 +41,24 @@ def variants(run: Run, chosen: Sequence[str] = ()) -> list[Variant]:
     found = [Variant(BASELINE, alone), *adapted]
     if study.translator:
         found.append(Variant(TRANSLATED, alone, translated=True))
-        both = [Variant(f"{TRANSLATED}+{it.name}", it.run, translated=True) for it in adapted]
-        found += both if chosen else both[:1]
+        for one in adapted:
+            found.append(Variant(f"{TRANSLATED}+{one.name}", one.run, translated=True, usual=one is first))
     found.append(Variant(CEILING, alone, "target"))
     found += [Variant(NULL_BASELINE, alone, "halves"), Variant(NULL, first.run, "halves")]
     names = [variant.name for variant in found]
-    for name in chosen:
-        if name not in names:
-            raise ConfigError(f"--variants: {unknown('variant', name, names)}")
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"study.variants: {name!r} is a variant of every study; choose another name")
-    return [variant for variant in found if not chosen or variant.name in chosen]
+    return found
+
+
+def select(found: Sequence[Variant], names: Sequence[str]) -> list[Variant]:
+    """Those of these names, or the usual ones. Raises ConfigError for a name that is not known."""
+    known = [variant.name for variant in found]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"--variants: {unknown('variant', name, known)}")
+    return [variant for variant in found if (variant.name in names if names else variant.usual)]
 
 
 def translator(run: Run) -> Run | None:
