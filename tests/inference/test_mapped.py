@@ -116,5 +116,8 @@ def test_what_is_no_model_is_refused(path: Path) -> None:
     path.write_bytes(b"\x0b\x00")
     with pytest.raises(ValueError, match="byte 0: no field of a protobuf"):
         without_weights(path)
+    path.write_bytes(b"\x08\x01" * 10_000_000)
+    with pytest.raises(ValueError, match="byte 200000: more fields than a network has"):
+        without_weights(path)
     path.write_bytes(b"")
     assert _mapped(path, _options(1, True)) is None

@@ -17,6 +17,7 @@ _RAW_DATA, _DOC_STRING, _EXTERNAL_DATA, _DATA_LOCATION = 9, 12, 13, 14  # of Ten
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 _EXTERNAL = 1
 _LEAST = 4096  # bytes of weights that are worth it
+_MOST = 100_000  # fields of one message, of which a network has hundreds: else a file of others would take minutes
 _ALIGNMENT = 64  # bytes, as of ONNX Runtime's own arrays
 _LENGTH = 5  # bytes of a length that is known only after what it counts: a protobuf may write 3 as 0x83 0x80 … 0x00
 
@@ -86,7 +87,9 @@ def _align(out: bytearray, model: _Model, tensor: list[_Field]) -> None:
 
 
 def _fields(model: _Model, at: int, end: int) -> Iterator[_Field]:
-    while at < end:
+    for _ in range(_MOST):
+        if at == end:
+            return
         start = at
         tag, at = _number(model, at, end)
         wire = tag & 7
@@ -102,6 +105,7 @@ def _fields(model: _Model, at: int, end: int) -> Iterator[_Field]:
         if at > end:
             raise ValueError(f"byte {start}: the field ends after what it is part of")
         yield _Field(tag >> 3, wire, start, value, at)
+    raise ValueError(f"byte {at}: more fields than a network has")
 
 
 def _number(model: _Model, at: int, end: int) -> tuple[int, int]:
