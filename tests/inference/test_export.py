@@ -19,6 +19,7 @@ from translate.errors import DataError, ModelError
 from translate.inference import verify
 from translate.inference.card import PROPERTY, Card, Values
 from translate.inference.export import export, export_network
+from translate.inference.mapped import without_weights
 from translate.inference.networks import Seeded, load_networks, norm_of, settle
 from translate.inference.quantise import quantise
 from translate.inference.trace import trace
@@ -414,3 +415,11 @@ def test_the_guide_runs_a_file_without_this_program(
     truth = network(torch.from_numpy(pixels).permute(2, 0, 1)[None] / 127.5 - 1)
     expected = ((truth[0].permute(1, 2, 0) + 1) * 127.5).round().numpy()
     assert np.abs(np.asarray(Image.open("out.png")).astype(int) - expected).max() <= 1
+
+
+def test_large_weights_can_be_mapped_from_the_file(tmp_path: Path) -> None:
+    network, card = build("resnet", width=16)
+    export_network(network, card, tmp_path / "model.onnx")
+    weights = [weight.raw_data for weight in onnx.load(tmp_path / "model.onnx").graph.initializer]
+    assert sum(map(len, weights)) > 100_000
+    assert len(without_weights(tmp_path / "model.onnx")) < 50_000

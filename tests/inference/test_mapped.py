@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from translate.inference import runtime
 from translate.inference.mapped import aligned, without_weights
 from translate.inference.runtime import _mapped, _options, compile_onnx
 
@@ -121,3 +122,12 @@ def test_what_is_no_model_is_refused(path: Path) -> None:
         without_weights(path)
     path.write_bytes(b"")
     assert _mapped(path, _options(1, True)) is None
+
+
+def test_one_picture_alone_takes_the_weights_from_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(runtime, "without_weights", lambda path: (read.append(path), without_weights(path))[1])
+    compile_onnx(path, threads=1, exact=True, once=False)  # it may be written over before the session ends
+    assert read == []
+    compile_onnx(path, threads=1, exact=True, once=True)
+    assert read == [path.resolve()]
