@@ -48,7 +48,7 @@ def model(path: Path, card: Card, inputs: list[Any], nodes: list[Any], **constan
         [numpy_helper.from_array(np.array(value), name) for name, value in constants.items()],
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    helper.set_model_props(made, {PROPERTY: card.model_dump_json()})
+    helper.set_model_props(made, {PROPERTY: card.text()})
     onnx.save(made, path)
     return path
 

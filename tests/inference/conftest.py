@@ -45,6 +45,6 @@ def tiny_onnx(tmp_path) -> Path:
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    helper.set_model_props(model, {PROPERTY: card.model_dump_json()})
+    helper.set_model_props(model, {PROPERTY: card.text()})
     onnx.save(model, tmp_path / "tiny.onnx")
     return tmp_path / "tiny.onnx"

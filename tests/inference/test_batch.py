@@ -307,7 +307,7 @@ def test_warnings_are_as_they_were(tmp_path, run):
 
 
 def test_each_picture_has_a_seed_of_its_own(tmp_path, run, session):
-    session.card = CARD.model_copy(update={"noise": True})
+    session.card = CARD.replace(noise=True)
     for name in "abcd":
         picture(tmp_path / f"in/{name}.png")
 
@@ -539,7 +539,7 @@ def test_a_broken_model(tmp_path, run, monkeypatch):
 
 def test_a_model_that_takes_no_pictures(tmp_path, run, session):
     picture(tmp_path / "in/a.png")
-    session.card = CARD.model_copy(update={"source": None, "latent": 8})
+    session.card = CARD.replace(source=None, latent=8)
     refused(tmp_path, run, ModelError, "takes none")
 
 
@@ -587,7 +587,7 @@ def test_a_checkpoint_runs_through_torch(tmp_path):
         tmp_path / "model.pt",
         config.build(3, 3),
         config,
-        CARD.model_copy(update={"multiple": config.multiple, "norm": "image"}),
+        CARD.replace(multiple=config.multiple, norm="image"),
     )
     rng = np.random.default_rng(0)
     (tmp_path / "in").mkdir()

@@ -92,7 +92,7 @@ def noisy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module, Ca
     network.train().to(memory_format=torch.channels_last)
     set_precision(network, torch.bfloat16)
     path = tmp_path_factory.mktemp("noisy") / "deep" / "noisy.onnx"
-    final = export_network(network, card.model_copy(update={"licence": "CC0"}), path, noise=True)
+    final = export_network(network, card.replace(licence="CC0"), path, noise=True)
     set_precision(network, None)
     return path, network.eval(), final
 

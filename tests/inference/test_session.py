@@ -68,7 +68,7 @@ def small(path: Path, card: Card | None = CARD, *, half: bool = False, opset: in
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
     if card is not None:
-        helper.set_model_props(model, {PROPERTY: card.model_dump_json()})
+        helper.set_model_props(model, {PROPERTY: card.text()})
     onnx.save(model, path)
     return path
 
@@ -123,7 +123,7 @@ class Pair:
         save_model(self.checkpoint, network, config, card)
         settled = settle(network, noise=card.noise)
         graph = trace(Seeded(settled) if card.noise else settled, card, half=False)
-        helper.set_model_props(graph, {PROPERTY: card.model_dump_json()})
+        helper.set_model_props(graph, {PROPERTY: card.text()})
         onnx.save(graph, self.onnx)
 
     def session(self, backend: str, **settings: object) -> Session:
@@ -283,7 +283,7 @@ def test_precision_that_cannot_be_had(model: Path, pair: Pair, tmp_path: Path, m
         opened(model, "onnxruntime", precision="bf16")
     with pytest.raises(ModelError, match=r"holds an fp32.*--precision fp16"):
         opened(model, "onnxruntime", precision="fp16")
-    half = small(tmp_path / "half.onnx", CARD.model_copy(update={"precision": "fp16"}), half=True)
+    half = small(tmp_path / "half.onnx", CARD.replace(precision="fp16"), half=True)
     image = pictures(1, 3, 8, 8)
     np.testing.assert_allclose(
         opened(half, "onnxruntime", precision="fp16").run({"image": image}), expected(image)[0], atol=2e-2
@@ -442,12 +442,12 @@ def test_a_run_folder_is_its_export_unless_that_is_old(tmp_path: Path, pair: Pai
     assert open_session(tmp_path, direction="a2b", backend="torch", threads=1).path == best
     with pytest.raises(ModelError, match="unknown direction 'b2a'"):
         open_session(tmp_path, direction="b2a")
-    other = small(export / "b2a.onnx", CARD.model_copy(update={"network": "b2a"}))
-    small(export / "b2a-int8.onnx", CARD.model_copy(update={"network": "b2a", "precision": "int8"}))
+    other = small(export / "b2a.onnx", CARD.replace(network="b2a"))
+    small(export / "b2a-int8.onnx", CARD.replace(network="b2a", precision="int8"))
     with pytest.raises(ModelError, match="has several networks: choose a direction of a2b, b2a"):
         open_session(tmp_path)
     assert open_session(tmp_path, direction="b2a").path == other
-    half = small(export / "b2a-fp16.onnx", CARD.model_copy(update={"network": "b2a", "precision": "fp16"}), half=True)
+    half = small(export / "b2a-fp16.onnx", CARD.replace(network="b2a", precision="fp16"), half=True)
     assert open_session(tmp_path, direction="b2a", precision="fp16", backend="onnxruntime").path == half
 
 

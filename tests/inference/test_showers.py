@@ -7,6 +7,7 @@ import yaml
 
 from translate.cli import main
 from translate.detector.files import FileOptions, open_showers, write_showers
+from translate.detector.normalisation import Normalisation
 from translate.detector.showers import PARTICLES, Showers
 from translate.errors import DataError, ModelError
 from translate.inference.export import export
@@ -100,7 +101,7 @@ def test_each_event_in_its_units(refiner, showers, tmp_path):
     made, path = showers
     assert refine(path, tmp_path / "out.h5", refiner, seed=3) == 40
     deployed = load_networks(refiner)["refiner"]
-    assert deployed.card.normalisation.scale == 10.0
+    assert deployed.card.normalisation["scale"] == 10.0
     assert deployed.card.noise
     with open_showers(tmp_path / "out.h5") as file:
         found = file.read(0, 40)
@@ -139,7 +140,7 @@ def test_signed_tiles_stay_whole_counts(cyclegan, tmp_path):
     with open_showers(tmp_path / "out") as file:
         found = file.read(0, 3).cells
     assert found.dtype == np.int16
-    normalisation = load_networks(run)["a2b"].card.normalisation
+    normalisation = Normalisation.model_validate(load_networks(run)["a2b"].card.normalisation)
     with open_showers(tiles / "test" / "a") as file:
         counts = file.read(0, 3).cells
     output = open_session(run, direction="a2b", precision="fp32").run({"image": normalisation.forward(counts)})
@@ -187,6 +188,15 @@ def test_a_generated_shower_is_that_of_its_energy(generator):
     latent = np.concatenate([noise, np.log10(energy / 20)[:, None]], 1).astype(np.float32)
     images = session.run({"latent": latent, "label": label})
     np.testing.assert_allclose(showers.cells, images * 0.01 * 1000 * energy[:, None, None, None], rtol=1e-5)
+
+
+def test_a_normalisation_of_later_versions_is_named(generator):
+    from translate.inference.showers import make
+
+    session = open_session(generator, precision="fp32")
+    session.card = session.card.replace(normalisation={"kind": "logit"})
+    with pytest.raises(ModelError, match=r"its normalisation: kind: .*'linear', 'log' or 'symlog' \(got 'logit'\)"):
+        make(session, np.array([20.0], np.float32), np.array([0]), seed=2)
 
 
 def test_mistakes(refiner, generator, cyclegan, showers, tmp_path, capsys):

@@ -128,7 +128,7 @@ def network(tmp_path_factory) -> Path:
     model.graph.initializer.extend(numpy_helper.from_array(w.astype(np.float32), name) for name, w in weights.items())
     side = Values(channels=3)
     card = Card(name="tiny", network="a2b", recipe="cyclegan", source=side, target=side, multiple=2, norm="image")
-    onnx.helper.set_model_props(model, {PROPERTY: card.model_dump_json()})
+    onnx.helper.set_model_props(model, {PROPERTY: card.text()})
     path = tmp_path_factory.mktemp("model") / "tiny.onnx"
     onnx.save(model, path)
     return path

@@ -30,7 +30,7 @@ def save(
         [numpy_helper.from_array(np.array(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    helper.set_model_props(model, {PROPERTY: card.model_dump_json()})
+    helper.set_model_props(model, {PROPERTY: card.text()})
     onnx.checker.check_model(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)

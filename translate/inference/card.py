@@ -11,12 +11,11 @@ In an ONNX file it is the metadata property `translate`; in a checkpoint it is b
 and one output, `output`, float32 [N, C', H', W'] in `target.range`.
 """
 
-from typing import Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+import msgspec
+from msgspec import Meta, Struct
 
-from translate.config.spec import Spec, explain
-from translate.detector.normalisation import Normalisation
 from translate.errors import ModelError
 
 PROPERTY = "translate"
@@ -27,10 +26,13 @@ Precision = Literal["fp32", "fp16", "int8"]
 Norm = Literal["image", "group", "running", "none"]
 
 
-class Values(Spec):
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Values(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the channels of one side mean."""
 
-    channels: int = Field(ge=1)
+    channels: Count
     range: tuple[float, float] = (-1.0, 1.0)  # what darkest and brightest are for the network
     bits: Literal[8, 16, 32] | None = None  # of the pictures it was trained on; 32: float
 
@@ -39,32 +41,34 @@ class Values(Spec):
         return {1: "grey", 3: "RGB", 4: "RGBA"}.get(self.channels, f"{self.channels} channels")
 
 
-class Card(Spec):
+class Card(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Types and limits hold for what `parse` reads."""
+
     version: Literal[1] = 1
     name: str  # of the run
     network: str  # among the networks of its recipe: "translator", "a2b", "b2a"
     recipe: str  # "pix2pix"; "imported" for published weights
     source: Values | None  # None: generated from `latent` numbers
     target: Values
-    latent: int | None = Field(default=None, ge=1)
+    latent: Count | None = None
     prior: Literal["normal", "uniform"] = "normal"  # of the latent numbers: N(0, 1), or uniform in [-1, 1]
     labels: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()  # where the output is no picture but [N, K]: logits of these classes, or estimates
-    multiple: int = Field(default=1, ge=1)  # height and width must be multiples of this
+    multiple: Count = 1  # height and width must be multiples of this
     trained_size: tuple[int, int] | None = None  # height and width of the training pictures
     preprocess: str | None = None  # how they came to that size: data.preprocess
     resize: str = "bicubic, antialiased"
     background: tuple[int, int, int] = (255, 255, 255)  # what transparent pictures are laid on
     float_range: tuple[float, float] = (0.0, 1.0)  # the values of float pictures that are black and white
-    normalisation: Normalisation | None = None  # of detector images, which have no `range`
+    normalisation: dict[str, Any] | None = None  # a detector.Normalisation, of images which have no `range`
     energy_unit: float | None = None  # GeV; the last latent number of a shower generator is log10 of E in this unit
     norm: Norm = "none"
     noise: bool = False  # takes `seed`: dropout is on, its masks a function of the seed
     precision: Precision = "fp32"
     opset: int | None = None
     step: int | None = None  # of training
-    metrics: dict[str, float] = Field(default={})  # of the last validation: val/psnr, …
-    parity: dict[str, float] = Field(default={})  # largest difference from PyTorch; PSNR of lower precisions in dB
+    metrics: dict[str, float] = {}  # of the last validation: val/psnr, …
+    parity: dict[str, float] = {}  # largest difference from PyTorch; PSNR of lower precisions in dB
     licence: str | None = None  # of the training data, where given
     config_hash: str | None = None  # SHA-256 of the resolved config
     package: str = ""  # the version of this program
@@ -74,13 +78,20 @@ class Card(Spec):
         first = "image" if self.latent is None else "latent"
         return (first, *(["label"] if self.labels else []), *(["seed"] if self.noise else []))
 
+    def replace(self, **update: Any) -> Self:
+        return msgspec.structs.replace(self, **update)
+
+    def text(self) -> str:
+        """JSON, for `parse`."""
+        return msgspec.json.encode(self).decode()
+
     @classmethod
-    def parse(cls, text: str, where: str) -> "Card":
+    def parse(cls, text: str, where: str) -> Self:
         """Raises ModelError where `text` is no card of this program."""
         try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
+            return msgspec.json.decode(text, type=cls)
+        except msgspec.DecodeError as error:
             raise ModelError(
-                f"{where}: its metadata cannot be used ({explain(error, cls, {}, PROPERTY)}); update this program, or "
-                "export the model again"
+                f"{where}: its metadata cannot be used ({PROPERTY}: {error}); update this program, or export the model "
+                "again"
             ) from None

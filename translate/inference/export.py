@@ -49,7 +49,7 @@ def export(
         paths = [folder]
     for name, path in zip(chosen, paths, strict=True):
         network, card = networks[name]
-        card = card.model_copy(update={"licence": licence or card.licence})
+        card = card.replace(licence=licence or card.licence)
         pictures = pictures_of(source, card) if precision == "int8" else ()
         export_network(network, card, path, precision=precision, noise=noise, calibration=pictures)
     return paths
@@ -73,8 +73,7 @@ def export_network(
         raise ModelError(f"{card.name}, {card.network}: has no dropout that could be the noise: leave --noise away")
     if precision == "int8" and not calibration:
         raise ModelError(f"{card.name}, {card.network}: int8 needs pictures to be fitted to: choose fp16 or fp32")
-    update = {"noise": noise, "precision": precision, "opset": OPSET, "package": __version__}
-    card = card.model_copy(update=update)
+    card = card.replace(noise=noise, precision=precision, opset=OPSET, package=__version__)
     settled = settle(network, noise=noise).float().cpu()
     set_precision(settled, None)
     seeded = Seeded(settled) if noise else settled
@@ -82,9 +81,9 @@ def export_network(
     if precision == "int8":
         model = tidy(quantise(model, card, calibration))
     parity = verify(model.SerializeToString(), seeded, card, calibration)
-    card = card.model_copy(update={"parity": parity})
+    card = card.replace(parity=parity)
     model.producer_name, model.producer_version = "translate", __version__
-    onnx.helper.set_model_props(model, {PROPERTY: card.model_dump_json()})
+    onnx.helper.set_model_props(model, {PROPERTY: card.text()})
     _write(path, aligned(model.SerializeToString()))
     return card
 

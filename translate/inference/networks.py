@@ -90,7 +90,7 @@ def data_of(path: Path, network: str) -> tuple[SourceConfig, str | None] | None:
 def save_model(path: Path, network: nn.Module, config: Generator, card: Card) -> None:
     """Writes one network as a file that `load_networks` reads: its config, weights and card."""
     state = {
-        "card": card.model_dump_json(),
+        "card": card.text(),
         "generator": config.model_dump(mode="json"),
         "weights": network.state_dict(),
     }

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
+from translate.config.spec import explain
 from translate.detector.files import FileOptions, open_showers, write_showers
 from translate.detector.normalisation import Normalisation
 from translate.detector.showers import PARTICLES, Showers
@@ -120,4 +122,7 @@ def _run(session: Session, images: NDArray[np.float32], seed: int) -> NDArray[np
 def _normalisation(card: Card) -> Normalisation:
     if card.normalisation is None:
         raise ModelError(f"{card.name}: was trained on pictures, not on detector images: use translate batch")
-    return card.normalisation
+    try:
+        return Normalisation.model_validate(card.normalisation)
+    except ValidationError as error:
+        raise ModelError(str(explain(error, Normalisation, {}, f"{card.name}: its normalisation"))) from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import msgspec
 from gradio.data_classes import FileData
 from gradio.events import api
 
@@ -220,7 +221,7 @@ def _endpoints(service: Service, work: dict[str, Any]) -> None:
 
     def models() -> list[dict[str, Any]]:
         """The name and the card of each model."""
-        return [{"name": name, "card": model.card.model_dump(mode="json")} for name, model in service.models.items()]
+        return [{"name": name, "card": msgspec.to_builtins(model.card)} for name, model in service.models.items()]
 
     api(translate, api_name="translate", **work)
     api(translate_folder, api_name="translate_zip", **work)
