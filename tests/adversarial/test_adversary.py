@@ -3,6 +3,7 @@ from itertools import combinations, product
 
 import pytest
 import torch
+import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import nn
 from torch.testing import assert_close
@@ -24,6 +25,7 @@ from translate.adversarial import (
     WeightClip,
     frozen,
 )
+from translate.batches import DiscriminatorOutput
 from translate.config.clock import Clock, Ramp
 from translate.config.spec import explain
 
@@ -204,6 +206,33 @@ def test_labels_reach_the_discriminator_and_not_the_generator(patch):
     expected = (on_real - 0.8).square().mean() + (on_fake - 0.1).square().mean()
     assert_close(adversary.discriminator_losses(real, fake, START)["discriminator"], expected)
     assert_close(adversary.generator_loss(fake, START), (on_fake - 1).square().mean())
+
+
+class Namer(nn.Module):
+    """Of three classes, by the first three pixels."""
+
+    def forward(self, images, label):
+        first = images.flatten(1)[:, :3]
+        return DiscriminatorOutput(first.sum(1), first, first)
+
+
+def test_classes_are_weighed_at_both_turns():
+    label, real, fake = torch.tensor([2, 0]), images(), images()
+    names = {
+        "real": F.cross_entropy(real.flatten(1)[:, :3], label),
+        "fake": F.cross_entropy(fake.flatten(1)[:, :3], label),
+    }
+
+    def losses(**weights):
+        adversary = Adversary(Namer(), AdversarialConfig(), **weights)
+        turns = adversary.discriminator_losses(real, fake, START, label), adversary.generator_losses(fake, START, label)
+        return [turn["classes"] for turn in turns]
+
+    assert_close(losses(), [names["real"] + names["fake"], names["fake"]])
+    assert_close(
+        losses(class_weight=3.0, fake_class_weight=0.5), [3 * (names["real"] + names["fake"] / 2), 3 * names["fake"]]
+    )
+    assert_close(losses(fake_class_weight=0.0), [names["real"], names["fake"]])
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: o.kind)

@@ -52,7 +52,9 @@ def test_what_is_not_said_has_its_default() -> None:
 )
 def test_what_it_cannot_mean_is_named(change: dict[str, Any], said: str) -> None:
     text = json.dumps(json.loads(CARD.text()) | change)
-    with pytest.raises(ModelError, match=rf"m\.onnx: its metadata cannot be used \(translate: .*{said}.*export the model"):
+    with pytest.raises(
+        ModelError, match=rf"m\.onnx: its metadata cannot be used \(translate: .*{said}.*export the model"
+    ):
         Card.parse(text, "m.onnx")
 
 

@@ -96,8 +96,9 @@ class Adversary(nn.Module):
     In `discriminator_losses` only the discriminator gets gradients, in `generator_loss` only the images do.
     `discriminator` maps images [N, C, H, W], and their label [N] where one is given, to logits [N, ...] or to a
     DiscriminatorOutput; pix2pix stacks its condition on the channels. A label also asks a discriminator that names
-    classes to name the right ones: AC-GAN, Odena et al. 2017, eqs. 2-3, times `class_weight`. `repulsion` is the weight
-    of EBGAN's pulling-away term; `noise` a factor on `instance_noise`.
+    classes to name the right ones: AC-GAN, Odena et al. 2017, eqs. 2-3, times `class_weight`, those
+    of fakes at its own turn times `fake_class_weight`, too. `repulsion` is the weight of EBGAN's pulling-away term;
+    `noise` a factor on `instance_noise`.
     `full_precision(discriminator)` is a context in which the discriminator computes in float32: penalties, which are
     differentiated twice, are computed there.
     """
@@ -109,12 +110,14 @@ class Adversary(nn.Module):
         full_precision: Callable[[nn.Module], AbstractContextManager[object]] = nullcontext,
         *,
         class_weight: float = 1.0,
+        fake_class_weight: float = 1.0,
         repulsion: float = 0.0,
         noise: float = 1.0,
     ) -> None:
         super().__init__()
         self.config = config
-        self.class_weight, self.repulsion, self.noise = class_weight, repulsion, noise
+        self.class_weight, self.fake_class_weight = class_weight, fake_class_weight
+        self.repulsion, self.noise = repulsion, noise
         self.discriminator = discriminator
         self.pool = ImagePool(config.pool_size)
         self._full_precision = full_precision
@@ -158,7 +161,8 @@ class Adversary(nn.Module):
         }
         if label is not None and on_real.classes is not None and on_fake.classes is not None:
             losses["classes"] = self.class_weight * (
-                F.cross_entropy(wide(on_real.classes), label) + F.cross_entropy(wide(on_fake.classes), label)
+                F.cross_entropy(wide(on_real.classes), label)
+                + self.fake_class_weight * F.cross_entropy(wide(on_fake.classes), label)
             )
         due = [penalty for penalty in config.penalties if clock.step % penalty.every == 0]
         if due:

@@ -56,6 +56,7 @@ def adversary(
     full_precision: Callable[[nn.Module], AbstractContextManager[object]] = nullcontext,
     *,
     class_weight: float = 1.0,
+    fake_class_weight: float = 1.0,
     repulsion: float = 0.0,
 ) -> Adversary | Ensemble:
     """The game that `config` describes; `build` makes a network from the discriminator's Spec."""
@@ -63,7 +64,13 @@ def adversary(
     def member(capacity: float, noise: float) -> Adversary:
         spec = discriminator if capacity == 1 else _scaled(discriminator, capacity)
         return Adversary(
-            build(spec), config, full_precision, class_weight=class_weight, repulsion=repulsion, noise=noise
+            build(spec),
+            config,
+            full_precision,
+            class_weight=class_weight,
+            fake_class_weight=fake_class_weight,
+            repulsion=repulsion,
+            noise=noise,
         )
 
     if not config.ensemble:

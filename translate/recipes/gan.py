@@ -25,6 +25,9 @@ COLUMNS = 8  # of generated images in a sample grid
 
 class Weights(Spec):
     classes: float = Field(default=1.0, ge=0)  # of naming the classes, where the discriminator does: AC-GAN
+    # A factor on that of generated images at the discriminator's turn: 1 in AC-GAN, 0 in Gulrajani et al.'s code for
+    # CIFAR-10. Above 0 both networks can agree on signs for the classes, which only they see in a picture.
+    fake_classes: float = Field(default=1.0, ge=0)
     pulling_away: float = Field(default=0.0, ge=0)  # EBGAN; needs a discriminator with features
     mode_seeking: float = Field(default=0.0, ge=0)
 
@@ -70,6 +73,7 @@ class GAN(Recipe, kind="gan"):
             lambda spec: spec.build(image, size[0], count),
             full_precision,
             class_weight=config.weights.classes,
+            fake_class_weight=config.weights.fake_classes,
             repulsion=config.weights.pulling_away,
         )
 
