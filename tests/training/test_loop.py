@@ -64,6 +64,18 @@ def test_best_is_the_best(tiny: Tiny, tmp_path: Path) -> None:
     assert values[best["clock"]["step"]] == max(values.values())
 
 
+def test_pairs_choose_an_unpaired_method_only_when_asked(tiny: Tiny, tmp_path: Path) -> None:
+    """They are there to measure it."""
+    unasked, asked = tmp_path / "unasked", tmp_path / "asked"
+    train(tiny("cyclegan"), (), unasked, steps=20)
+    train(tiny("cyclegan"), ("validation.metric=l1",), asked, steps=20)
+    for run in (unasked, asked):
+        assert [row["step"] for row in read(run / "metrics.jsonl") if "val/l1" in row] == [20]
+    assert not (unasked / "checkpoints" / "best.pt").exists()
+    row = next(row for row in read(asked / "metrics.jsonl") if "val/l1" in row)
+    assert load(asked / "checkpoints" / "best.pt")["best"] == row["val/l1"]
+
+
 def test_learning_rate_follows_the_schedule(tiny: Tiny, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(tiny("pix2pix", ("log: {every: 4}", "log: {every: 1}")), (), run)

@@ -128,7 +128,8 @@ class Inverse(Spec):
 class Validation(Spec):
     """Every `every` steps (None: once an epoch): metrics on up to `count` test images, and a sample grid.
 
-    `metrics` compare sets of images: METRIC[FEATURES], as fd[pixels]; `metric` is what the best checkpoint is best in.
+    `metrics` compare sets of images: METRIC[FEATURES], as fd[pixels]; `metric` is what the best checkpoint is best in:
+    psnr if none is given and the method learns from true pairs. Others are not to be chosen by pairs unasked.
     """
 
     every: int | None = Field(default=None, ge=1)
@@ -136,13 +137,13 @@ class Validation(Spec):
     batch_size: int = Field(default=8, ge=1)
     samples: int = Field(default=6, ge=1, le=64)
     metrics: tuple[str, ...] = ()
-    metric: str = "psnr"
+    metric: str | None = None
 
     @field_validator("metrics", "metric")
     @classmethod
-    def _named(cls, value: tuple[str, ...] | str, info: ValidationInfo) -> tuple[str, ...] | str:
+    def _named(cls, value: tuple[str, ...] | str | None, info: ValidationInfo) -> tuple[str, ...] | str | None:
         single = ("psnr", "ssim", "l1", "accuracy", "loss") if info.field_name == "metric" else ()
-        for name in (value,) if isinstance(value, str) else value:
+        for name in (value,) if isinstance(value, str) else value or ():
             if name not in single and not re.fullmatch(r"\w+\[.+\]", name):
                 raise ValueError(f"{unknown('metric', name, single)}, or METRIC[FEATURES] as fd[pixels]")
         return value

@@ -182,10 +182,9 @@ class Trainer:
             if metrics:
                 shown = {key: value for key, value in metrics.items() if key.count("/") == 1}
                 progress.note(f"step {self.step}: " + "  ".join(f"{key} {value:.4g}" for key, value in shown.items()))
-        better = journal is not None and self.validate.better(metrics, self.best)
-        if self.placement.agree(better):
-            if journal is not None:
-                self.best = metrics[self.validate.chosen]
+        better = None if journal is None else self.validate.better(metrics, self.best)
+        if self.placement.agree(better is not None):
+            self.best = self.best if better is None else better
             self.save("best")
 
     def write(self, journal: Journal | None, tracker: Tracker, values: Mapping[str, float | str]) -> None:

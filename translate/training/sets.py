@@ -36,7 +36,7 @@ class SetMetrics:
         self.count = settings.count
         self.chosen: dict[str, Chosen] = {}
         spaces: dict[str, Space] = {}
-        for text in (*settings.metrics, settings.metric):
+        for text in (*settings.metrics, settings.metric or ""):
             name, bracket, features = text.removesuffix("]").partition("[")
             if not bracket:
                 continue

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from translate.batches import Paired
 from translate.config.run import Run
 from translate.data.source import Source
 from translate.data.stream import batches
@@ -33,7 +34,7 @@ class Validator:
         self.batch_size = min(run.validation.batch_size, source.config.batch_size)
         self._unchanged: dict[str, float] = {}  # the metrics of the input itself, which never change
         self.sets = SetMetrics(run.validation, recipe, self.split, self.batch_size, placement)
-        self.chosen = f"val/{self.sets.named.get(run.validation.metric, run.validation.metric)}"
+        self.metric = run.validation.metric or ("psnr" if recipe.batch_type is Paired else None)
 
     @torch.inference_mode()
     def metrics(self, networks: Mapping[str, nn.Module]) -> dict[str, float]:
@@ -87,13 +88,15 @@ class Validator:
         for _, batch in batches(self.split, self.batch_size, self.source.samples or self.settings.samples):
             yield self.placement.move(batch)
 
-    def better(self, metrics: Mapping[str, float], best: float | None) -> bool:
-        """Whether `validation.metric` improved on `best`."""
-        value = metrics.get(self.chosen)
+    def better(self, metrics: Mapping[str, float], best: float | None) -> float | None:
+        """What `validation.metric` is, where it improved on `best`."""
+        if self.metric is None:
+            return None
+        value = metrics.get(f"val/{self.sets.named.get(self.metric, self.metric)}")
         if value is None or value != value:
-            return False
-        rising = self.sets.rising(self.settings.metric) if "[" in self.settings.metric else RISING[self.settings.metric]
-        return best is None or (value > best if rising else value < best)
+            return None
+        rising = self.sets.rising(self.metric) if "[" in self.metric else RISING[self.metric]
+        return value if best is None or (value > best if rising else value < best) else None
 
 
 @contextmanager
