@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from translate.batches import Labelled
+from translate.batches import Images, Labelled
 from translate.config.load import parse
 from translate.data import find
 from translate.recipes import Recipe
@@ -28,6 +28,7 @@ validation: {batch_size: 16, samples: 3}
 class Shown:
     """A recipe that shows the data and their mirror image."""
 
+    batch_type = Images
     measure = Recipe.measure
 
     def preview(self, networks: Mapping[str, nn.Module], batch: Any) -> dict[str, Tensor]:
