@@ -4,8 +4,9 @@
     python benchmarks/fashion.py runs/dcgan_fashion runs/acgan_fashion ... --classifier fashion-mnist.pt [--count 10000]
 
 For each run, against the test pictures in the classifier's features: what `translate evaluate` says (which is written to
-RUN/evaluation). Of generators that take a class also: the accuracy on real test pictures of a network of the classifier's
-kind that is trained on `--train` generated ones, and of the same network trained on as many real ones.
+RUN/evaluation). Of generators that take a class also: the share of `--train` generated ones that the classifier finds
+to be of the class asked for, and the accuracy on real test pictures of a network of its kind that is trained on them, and of
+the same network trained on as many real ones.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import torch
 
 from translate.data import find
 from translate.evaluation.classifier import accuracy, fit, together
+from translate.evaluation.classifier import load as load_classifier
 from translate.evaluation.command import Options, evaluate
 from translate.inference.latents import classes, draw
 from translate.inference.networks import load_networks
@@ -61,8 +63,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="of the networks that are trained (4 minutes each)")
     arguments = parser.parse_args()
     space = f"classifier:{arguments.classifier}"
-    test, ceiling = real("test"), ""
-    print("| run | " + " | ".join(NAMES) + " | trained on generated | on real | training time |")
+    classifier, test, ceiling = load_classifier(arguments.classifier).network, real("test"), ""
+    print("| run | " + " | ".join(NAMES) + " | of their class | trained on generated | on real | training time |")
     for run in arguments.runs:
         options = Options(
             reference=CONFIG,
@@ -78,13 +80,14 @@ def main() -> None:
         values = {name.partition("[")[0]: row for name, row in rows.items()}
         cells = [f"{values[name]['value']:.3g} ({values[name]['beside']['value']:.3g})" for name in NAMES]
         synthetic = made(run, arguments.train)
+        named = "" if synthetic is None else f"{accuracy(classifier, *synthetic):.3f}"
         trained = "" if synthetic is None else scores(*synthetic, test, arguments.seeds)
         if synthetic is not None and not ceiling:
             images, labels = real("train")
             ceiling = scores(images[: arguments.train], labels[: arguments.train], test, arguments.seeds)
         minutes = read(run / "metrics.jsonl")[-1]["seconds"] / 60
         print(
-            f"| {run.name} | {' | '.join(cells)} | {trained} | {ceiling if trained else ''} | {minutes:.0f} min |",
+            f"| {run.name} | {' | '.join(cells)} | {named} | {trained} | {ceiling if trained else ''} | {minutes:.0f} min |",
             flush=True,
         )
 

@@ -67,7 +67,7 @@ def test_it_can_begin_before_the_rest_is_there() -> None:
 
 
 def test_pydantic_is_not_waited_for(tiny_onnx: Path, picture: Path) -> None:
-    """Its import takes a tenth of a second, of the six that there are beside the inference."""
+    """Its import takes a tenth of a second."""
     arguments = [str(picture), str(picture.with_name("out.png")), "--model", str(tiny_onnx), "--backend", "onnxruntime"]
     code = "import sys; from translate.cli import main; assert main(sys.argv[1:]) == 0; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, "batch", *arguments], capture_output=True, text=True, check=True)

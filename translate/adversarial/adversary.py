@@ -96,9 +96,9 @@ class Adversary(nn.Module):
     In `discriminator_losses` only the discriminator gets gradients, in `generator_loss` only the images do.
     `discriminator` maps images [N, C, H, W], and their label [N] where one is given, to logits [N, ...] or to a
     DiscriminatorOutput; pix2pix stacks its condition on the channels. A label also asks a discriminator that names
-    classes to name the right ones: AC-GAN, Odena et al. 2017, eqs. 2-3, times `class_weight`, those
-    of fakes at its own turn times `fake_class_weight`, too. `repulsion` is the weight of EBGAN's pulling-away term;
-    `noise` a factor on `instance_noise`.
+    classes to name the right ones: AC-GAN, Odena et al. 2017, eqs. 2-3, times `class_weight`, and those of fakes at its
+    own turn times `fake_class_weight`, too. `repulsion` is the weight of EBGAN's pulling-away term; `noise` a factor on
+    `instance_noise`.
     `full_precision(discriminator)` is a context in which the discriminator computes in float32: penalties, which are
     differentiated twice, are computed there.
     """
