@@ -107,3 +107,7 @@ def test_mistakes(tmp_path, files):
     write_showers(tmp_path / "other.npz", [Showers.of(np.ones((2, 1, 3, 4), np.float32))])
     with pytest.raises(DataError, match="differ in their layers"):
         Reader(Events(files=(files[0], tmp_path / "other.npz")))
+    shape = Reader(Events(files=files[:1])).shape
+    write_showers(tmp_path / "counts.npz", [Showers.of(np.ones((2, *shape), np.int16))])
+    with pytest.raises(DataError, match=r"differ in their units: \[\('ADC', .*\('MeV', "):
+        Reader(Events(files=(files[0], tmp_path / "counts.npz")))

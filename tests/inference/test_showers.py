@@ -179,6 +179,25 @@ def test_generated_showers(generator, tmp_path, capsys):
     assert not np.array_equal(pions.cells[0], pions.cells[1])
 
 
+def test_generated_footprints_are_signals_and_times(tmp_path):
+    recipe = {
+        "kind": "shower_gan",
+        "generator": {"latent": 3, "width": 4, "compress": 0.05, "signed": [1]},
+        "discriminator": {"width": 2},
+        "discriminator_updates": 1,
+    }
+    simulation = {"simulator": {"kind": "airshower", "stations": 5}, "count": 32}
+    normalisation = {"scale": [100.0, 1000.0]}
+    data = {"kind": "detector", "gives": "conditioned", "simulation": simulation, "normalisation": normalisation}
+    run = trained(tmp_path, recipe=recipe, data=data | {"batch_size": 8})
+    (onnx,) = export(run, tmp_path / "export")
+    for model in (run, onnx):
+        generate(model, tmp_path / "made.h5", 6, energy=(1e10, 1e10))
+        with open_showers(tmp_path / "made.h5") as file:
+            assert file.units == ("VEM", "ns")
+            assert file.read(0, 6).cells.shape == (6, 2, 5, 5)
+
+
 def test_an_exported_generator_of_large_cells_does_the_same(generator, tmp_path):
     """Rounding of cells of 10⁴ is more than 10⁻⁴ of a unit, and no fault of the graph."""
     run = shutil.copytree(generator, tmp_path / "run")
@@ -225,6 +244,11 @@ def test_mistakes(refiner, generator, cyclegan, showers, tmp_path, capsys):
         generate(generator, tmp_path / "out.h5", 1, energy=(2, 1))
     with pytest.raises(ModelError, match=r"takes 1 equal layers of cells; .* has 6x5, 6x5"):
         refine(path, tmp_path / "out.h5", cyclegan[0], direction="a2b")
+    tiles = cyclegan[1] / "test" / "a"
+    np.savez(tmp_path / "counts.npz", np.zeros((12, 2, 6, 5), np.int16))
+    with pytest.raises(DataError, match=r"counts.npz: has cells in ADC, ADC, but .* takes MeV, MeV; .* give --unit"):
+        refine(tmp_path / "counts.npz", tmp_path / "out.h5", refiner)
+    assert refine(tiles, tmp_path / "tiles", cyclegan[0], direction="b2a", options=FileOptions(unit="ADC")) == 3
     with pytest.raises(ModelError, match="for detector images, not for pictures"):
         Translator.load(refiner)
     assert main(["refine", str(tmp_path / "nothing.h5"), str(tmp_path / "o.h5"), "--model", str(refiner)]) == 2

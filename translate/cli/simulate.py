@@ -23,8 +23,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
 
     config = read_detector(arguments.config, arguments.set)
     chunks = simulate_chunks(config, arguments.count, seed=arguments.seed, start=arguments.start)
-    unit = ("VEM", "ns") if config.kind == "airshower" else None
-    made = write_showers(arguments.output, chunks, FileOptions(unit=unit))
+    made = write_showers(arguments.output, chunks, FileOptions(unit=config.units))
     named = ", ".join(config.differences.named()) or "none"
     print(f"{arguments.output}: {made} events, {config.kind}, differences: {named}")
     return 0

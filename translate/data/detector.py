@@ -221,6 +221,7 @@ class DetectorSource(Source):
         counts = [part.reader.shape[0] for part in train]
         fields = [name for name in self.batch_type._fields if name in _IMAGES]
         self.channels = dict(zip(fields, counts, strict=True))
+        self.units = {name: part.reader.units for name, part in zip(fields, train, strict=True)}
         if config.gives == "unpaired_energies":
             self.channels["energy"] = 1
         pairs = (config.pairs or config.gives == "paired" or config.root is not None) and _same_events(train)

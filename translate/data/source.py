@@ -4,6 +4,7 @@ import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -212,6 +213,9 @@ class Source(ABC):
     config: SourceConfig
     batch_type: type[Batch]  # of the class, but for kinds where the config decides
     channels: dict[str, int]  # per field of images: {"source": 3, "target": 3}
+    units: Mapping[str, tuple[str, ...]] = MappingProxyType(
+        {}
+    )  # per field of detector images, a channel: ("VEM", "ns")
     classes: tuple[str, ...] = ()  # their names, where the batches are Labelled
     train: Split  # random crop, flip and augmentation
     test: Split | None  # deterministic; None where the data have no test part

@@ -65,6 +65,10 @@ class AirShowerConfig(Kinded):
     def shape(self) -> tuple[int, int, int]:
         return (2, self.stations, self.stations)
 
+    @property
+    def units(self) -> tuple[str, ...]:
+        return ("VEM", "ns")
+
     def check(self, particles: tuple[str, ...], energy: tuple[float, float], differences: Differences) -> None:
         """Raises ValueError for what is not simulated."""
         if not particles:

@@ -62,6 +62,10 @@ class CalorimeterConfig(Kinded):
     def shape(self) -> tuple[int, int, int]:
         return (self.layers, *self.cells)
 
+    @property
+    def units(self) -> tuple[str, ...]:
+        return ("MeV",) * self.layers
+
     def medium(self) -> Medium:
         active = MATERIALS[self.active] if self.active else None
         return medium(MATERIALS[self.absorber], self.absorber_thickness, active, self.active_thickness)

@@ -61,14 +61,15 @@ class Reader:
         self.events = events
         self.counts = [events.count]
         if events.simulator is not None:
-            shapes = {events.simulator.shape}
+            shapes, units = {events.simulator.shape}, {events.simulator.units}
         else:
             files = [self._opened(place) for place in range(len(events.files))]
             self.counts = [len(file) for file in files]
-            shapes = {_shape(file) for file in files}
-        if len(shapes) > 1:
-            raise DataError(f"{events.files[0]} and the files after it differ in their layers: {sorted(shapes)}")
-        (self.shape,) = shapes  # L, H, W
+            shapes, units = {_shape(file) for file in files}, {file.units for file in files}
+        for what, found in (("layers", shapes), ("units", units)):
+            if len(found) > 1:
+                raise DataError(f"{events.files[0]} and the files after it differ in their {what}: {sorted(found)}")
+        (self.shape,), (self.units,) = shapes, units  # L, H, W; of the cells, a layer
         self.count = sum(self.counts)
         event = 4 * prod(self.shape)  # bytes
         self.size = min(BLOCK, max(1, BLOCK_BYTES // event))  # events in a block

@@ -35,6 +35,7 @@ class Values(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     channels: Count
     range: tuple[float, float] = (-1.0, 1.0)  # what darkest and brightest are for the network
     bits: Literal[8, 16, 32] | None = None  # of the pictures it was trained on; 32: float
+    units: tuple[str, ...] = ()  # of detector images, where known, one a channel: ("VEM", "ns")
 
     @property
     def colour(self) -> str:

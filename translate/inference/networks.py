@@ -199,7 +199,7 @@ def _card(path: Path, run: Run, recipe: Recipe, name: str, state: Mapping[str, A
     of_run = path.resolve().parent.name == "checkpoints" and (folder / "config.yaml").is_file()
     source, target = recipe.sides()[name]
     assert isinstance(run.data, SourceConfig)
-    step = state["clock"]["step"]
+    step, units = state["clock"]["step"], state.get("units", {})
     made: dict[str, Any] = {}
     if source is None:  # from noise
         prior = getattr(run.recipe, "prior", "normal")
@@ -208,8 +208,8 @@ def _card(path: Path, run: Run, recipe: Recipe, name: str, state: Mapping[str, A
         name=folder.name if of_run else path.stem,
         network=name,
         recipe=run.recipe.kind,
-        source=None if source is None else Values(channels=state["channels"][source]),
-        target=Values(channels=len(recipe.outputs()) or state["channels"][target]),
+        source=None if source is None else Values(channels=state["channels"][source], units=units.get(source, ())),
+        target=Values(channels=len(recipe.outputs()) or state["channels"][target], units=units.get(target, ())),
         outputs=recipe.outputs(),
         **made,
         multiple=recipe.multiple(run.recipe),

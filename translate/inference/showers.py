@@ -33,7 +33,8 @@ def refine(
     """Translates every event of a file of showers, or of a folder of tiles, and gives their number.
 
     Energies and particle types are kept; integers stay integers. `seed` is for networks with noise. Raises ModelError
-    for a network of other images, DataError where the file cannot be read or its type cannot hold the result.
+    for a network of other images, DataError where the file cannot be read, has cells in other units than the network
+    was trained on, or its type cannot hold the result.
     """
     session = open_session(model, direction=direction, precision="fp32")
     card, normalisation = session.card, normalisation_of(session.card)
@@ -43,6 +44,11 @@ def refine(
         if len(file.shapes) != card.source.channels or len(set(file.shapes)) > 1:
             shapes = ", ".join("x".join(map(str, shape)) for shape in file.shapes)
             raise ModelError(f"{model}: takes {card.source.channels} equal layers of cells; {source} has {shapes}")
+        if file.units != (taken := card.source.units or file.units):
+            raise DataError(
+                f"{source}: has cells in {', '.join(file.units)}, but {model} takes {', '.join(taken)}; where the file "
+                "does not say, give --unit"
+            )
 
         def chunks() -> Iterator[Showers]:
             done = 0
@@ -57,7 +63,7 @@ def refine(
                 yield Showers.of(cells, chunk.energy, chunk.particle)
 
         kind = file.kind if output.suffix.lower() == source.suffix.lower() else None
-        written = FileOptions(kind=kind, unit=file.units, binning=file.options.binning)
+        written = FileOptions(kind=kind, unit=card.target.units or file.units, binning=file.options.binning)
         return write_showers(output, chunks(), written)
 
 
@@ -83,7 +89,7 @@ def generate(
             numbers = np.arange(start, min(start + CHUNK, count))
             yield make(session, *_drawn(card, kinds, energy, numbers, seed), seed=seed + start)
 
-    return write_showers(output, chunks(), FileOptions(unit="MeV"))
+    return write_showers(output, chunks(), FileOptions(unit=card.target.units or "MeV"))
 
 
 def make(session: Session, energy: NDArray[np.float32], label: NDArray[np.int64], *, seed: int = 0) -> Showers:

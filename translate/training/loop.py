@@ -208,6 +208,7 @@ class Trainer:
             state = {
                 "config": self.run.model_dump(mode="json"),
                 "channels": dict(self.source.channels),
+                "units": dict(self.source.units),
                 "size": size_of(self.source.config),
                 "classes": self.source.classes,
                 "clock": {"step": self.step, "images": self.images, "total": self.total, "seconds": self.seconds},
