@@ -58,7 +58,7 @@ def step_rate(steps: int) -> float:
     with placement(load(CONFIGS["cyclegan"])) as place:
         step = make("cyclegan", place, Adam())
         step()
-        return 2 / min(seconds(step) for _ in range(steps))
+        return 2 / min(seconds(step, place.device) for _ in range(steps))
 
 
 def main() -> None:

@@ -1,10 +1,11 @@
 """One training step against the plain one (fp32, NCHW, Adam that is not fused, eager) of the same networks.
 
-    python benchmarks/training_step.py [--repeats 3] [--method cyclegan] [--method pix2pix] [--method dcgan] ...
+    python benchmarks/training_step.py [--repeats 3] [--method cyclegan] [--method pix2pix] [--method dcgan] ... [--compile]
 
-Plain and fast steps take turns in one process, so what else the machine does hits both. Prints, for each method, the
-ratio of the fastest steps and of the medians, the peak memory of each (measured in a process of its own), and the share
-of the machine's matrix peak (a 4096² product, in the same arithmetic) that the fast step reaches. For generators from
+Plain and fast steps (and with --compile fast ones as `compile: true` makes them) take turns in one process, so what else
+the machine does hits all. Prints, for each method, the ratio of the fastest steps and of the medians, the peak memory of
+each (measured in a process of its own; on a GPU, that of its allocator), and the share of the device's matrix peak (a
+4096² product, 8192² on a GPU, in the same arithmetic) that the fast step reaches. For generators from
 noise (as their config for Fashion-MNIST says; progressive growing at its last stage) also where the time of a step of the
 loop goes, data and log included.
 """
@@ -33,6 +34,7 @@ from translate.data.source import SourceConfig
 from translate.data.stream import Stream
 from translate.recipes import find
 from translate.training.devices import Placement, placement
+from translate.training.graph import StepGraph, Values, possible
 from translate.training.progress import Progress
 from translate.training.start import _build
 from translate.training.tracking import Tracker
@@ -48,8 +50,13 @@ class PlainAdam(Adam):
         return torch.optim.Adam(parameters, lr=self.lr, betas=self.betas, fused=False)
 
 
-def make(method: str, place: Placement, optimizer: Adam) -> Callable[[], None]:
-    """One step of the published setting: 256 x 256 pixels, batch 1; of a generator's: as its config says."""
+def make(
+    method: str, place: Placement, optimizer: Adam, *, compiled: bool = False, recorded: bool = True
+) -> Callable[[], object]:
+    """One step of the published setting: 256 x 256 pixels, batch 1; of a generator's: as its config says.
+
+    `recorded`: replayed as a CUDA graph where there is a GPU, as training does.
+    """
     torch.manual_seed(0)
     run = load(CONFIGS[method])
     recipe_type = find(run.recipe.kind)
@@ -64,12 +71,21 @@ def make(method: str, place: Placement, optimizer: Adam) -> Callable[[], None]:
         recipe = place.place(recipe_type(run.recipe, dict.fromkeys(fields, 3)))
     updates = {name: Update(modules, optimizer, place) for name, modules in recipe.players().items()}
     batch = place.move(batch)
+    if compiled:
+        for network in recipe.deployed().values():
+            network.compile()
 
-    def step() -> None:
-        for turn in recipe.step(lambda: batch, LATE):
-            updates[turn.player](turn, 1.0)
+    def play(draw: Callable[[], Any], clock: Clock) -> Values:
+        losses: dict[str, torch.Tensor] = {}
+        for turn in recipe.step(draw, clock):
+            updates[turn.player](turn)
+            losses |= turn.losses
+        return tuple(losses), torch.stack([loss.detach() for loss in losses.values()])
 
-    return step
+    if recorded and possible(updates, place):
+        graph = StepGraph(play, recipe, updates, place)
+        return lambda: graph(lambda: batch, LATE)
+    return lambda: play(lambda: batch, LATE)
 
 
 def shares(method: str, place: Placement, steps: int = 50) -> str:
@@ -121,25 +137,35 @@ def shares(method: str, place: Placement, steps: int = 50) -> str:
     )
 
 
-def seconds(action: Callable[[], object]) -> float:
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds(action: Callable[[], object], device: torch.device) -> float:
+    wait(device)
     start = time.perf_counter()
     action()
+    wait(device)
     return time.perf_counter() - start
 
 
-def matrix_peak(dtype: torch.dtype) -> float:
+def matrix_peak(dtype: torch.dtype, device: torch.device) -> float:
     """FLOP/s of a large product."""
-    a, b = (torch.randn(4096, 4096).to(dtype) for _ in range(2))
+    side = 8192 if device.type == "cuda" else 4096
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     a @ b
-    return 2 * 4096**3 / min(seconds(lambda: a @ b) for _ in range(5))
+    return 2 * side**3 / min(seconds(lambda: a @ b, device) for _ in range(5))
 
 
 def plain(device: torch.device) -> Placement:
     return Placement(device, None, torch.contiguous_format)
 
 
-def peak_memory() -> float:
+def peak_memory(device: torch.device) -> float:
     """Of this process so far, in GB. (On Linux getrusage's figure starts from that of the parent.)"""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
     status = Path("/proc/self/status")
     if status.exists():
         return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1e6
@@ -156,35 +182,52 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", action="append", choices=list(CONFIGS))
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--memory", choices=["plain", "fast"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     for method in arguments.method or list(CONFIGS):
         with placement(load(CONFIGS[method])) as fast:
             if arguments.memory:
                 usual = arguments.memory == "plain"
-                step = make(method, plain(fast.device) if usual else fast, PlainAdam() if usual else Adam())
+                adam = PlainAdam() if usual else Adam()
+                step = make(method, plain(fast.device) if usual else fast, adam, recorded=not usual)
                 step(), step()
-                print(peak_memory())
+                print(peak_memory(fast.device))
                 continue
-            steps = {"plain": make(method, plain(fast.device), PlainAdam()), "fast": make(method, fast, Adam())}
+            steps = {
+                "plain": make(method, plain(fast.device), PlainAdam(), recorded=False),
+                "fast": make(method, fast, Adam()),
+            }
+            if fast.device.type == "cuda":
+                steps["not recorded"] = make(method, fast, Adam(), recorded=False)
+            if arguments.compile:
+                steps["compiled"] = make(method, fast, Adam(), compiled=True)
             times: dict[str, list[float]] = {name: [] for name in steps}
             with FlopCounterMode(display=False) as counter:
-                steps["fast"]()
-            steps["plain"]()
+                make(method, fast, Adam(), recorded=False)()
+            for step in steps.values():
+                for _ in range(1 if fast.device.type == "cpu" else 60):  # on a GPU until it is recorded
+                    step()
             for _ in range(arguments.repeats):
                 for name, step in steps.items():
-                    times[name].append(seconds(step))
+                    times[name].append(seconds(step, fast.device))
             best, median = ({name: f(t) for name, t in times.items()} for f in (min, statistics.median))
             dtype = fast.dtype or torch.float32
-            peak, work = matrix_peak(dtype), counter.get_total_flops()
+            peak, work = matrix_peak(dtype, fast.device), counter.get_total_flops()
             print(
                 f"{method}: plain / fast = {best['plain'] / best['fast']:.2f} (fastest), "
                 f"{median['plain'] / median['fast']:.2f} (median of {arguments.repeats}); "
-                f"{best['plain']:.2f} s against {best['fast']:.2f} s; {str(dtype).removeprefix('torch.')}, {fast.layout}; "
+                f"{1e3 * best['plain']:.1f} ms against {1e3 * best['fast']:.1f} ms; {str(dtype).removeprefix('torch.')}, {fast.layout}; "
                 f"{work / 1e9:.0f} GFLOP, {work / best['fast'] / peak:.0%} of the matrix peak of {peak / 1e9:.0f} GFLOP/s; "
                 f"peak memory {memory(method, 'plain'):.2f} GB against {memory(method, 'fast'):.2f} GB",
                 flush=True,
             )
+            for name in steps.keys() - {"plain", "fast"}:
+                print(
+                    f"{method}: {name} / fast = {best[name] / best['fast']:.2f} (fastest), "
+                    f"{median[name] / median['fast']:.2f} (median)",
+                    flush=True,
+                )
             if method in GENERATORS:
                 print(f"{method}: {shares(method, fast)}", flush=True)
 

@@ -149,3 +149,23 @@ def test_a_pool_of_another_size_takes_what_fits(size):
     other = ImagePool(size)
     other.load_state_dict(pool.state_dict())
     assert names(other.stored) == [1, 2][:size]
+
+
+def test_bound_it_does_what_it_chose():
+    """As it would have done with the same random numbers, image by image."""
+    torch.manual_seed(1)
+    free, bound = ImagePool(3), ImagePool(3)
+    for pool in (free, bound):
+        pool(numbered(0, 1, 2))
+    told = torch.empty(4, dtype=torch.long)
+    bound.bind(lambda count: told[:count])
+    for number in range(3, 200, 4):
+        batch = numbered(*range(number, number + 4))
+        torch.manual_seed(number)
+        given = names(free(batch))
+        torch.manual_seed(number)
+        told.copy_(torch.tensor(bound.choose(4)))
+        assert names(bound(batch)) == given
+        assert names(bound.stored) == names(free.stored)
+    bound.unbind()
+    assert len(bound(numbered(500))) == 1

@@ -78,7 +78,7 @@ def test_a_step_of_every_config(path: Path) -> None:
     clipped = "weight_clip" in str(run.recipe)  # which acts after the discriminator's turn
     for turn in recipe.step(lambda: batch, Clock(2, COUNT, 4)):
         assert all(torch.isfinite(loss) for loss in turn.losses.values()), turn
-        updates[turn.player](turn, 1.0)
+        updates[turn.player](turn)
         for name in set(players) - {turn.player}:
             assert clipped or moved(parameters[name], before[name]) == 0, (turn.player, name)
         before = {name: [p.detach().clone() for p in group] for name, group in parameters.items()}

@@ -50,7 +50,7 @@ def trained(recipe: DANN, steps: int = 8, total: int = 8, optimizer: str = "kind
     for step in range(steps):
         torch.manual_seed(step)
         for turn in recipe.step(lambda step=step: batch(step), Clock(step, step * 6, total)):
-            moves[turn.player](turn, 1.0)
+            moves[turn.player](turn)
     return recipe
 
 
@@ -89,7 +89,7 @@ def test_each_player_moves_in_its_own_turn_and_all_of_it(options: dict[str, Any]
     before = {name: [p.detach().clone() for p in group] for name, group in players.items()}
     for turn in recipe.step(batch, Clock(4, 24, 8)):
         assert all(loss.ndim == 0 and torch.isfinite(loss) for loss in turn.losses.values())
-        moves[turn.player](turn, 1.0)
+        moves[turn.player](turn)
         turns.append(turn.player)
         for name, group in players.items():
             changed = [not torch.equal(p, old) for p, old in zip(group, before[name], strict=True)]

@@ -1,6 +1,6 @@
 """One test for all recipes: who moves when, that nothing is forgotten, and that every option of the game can be chosen."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -8,12 +8,13 @@ import yaml
 from torch import Tensor
 
 from translate.batches import Images, Labelled
-from translate.config.clock import Clock
+from translate.config.clock import Clock, Ramp
 from translate.config.load import parse
 from translate.recipes import Recipe, find
 from translate.recipes.base import halved
 from translate.recipes.gan import GAN
 from translate.training.devices import Placement
+from translate.training.graph import HostDecides, RecordingClock, Told
 from translate.training.update import Update
 
 SMALL = {
@@ -157,7 +158,7 @@ def test_each_player_moves_in_its_own_turn_and_nobody_else(
     for step in range(2):
         for turn in recipe.step(lambda: images, Clock(step, step * 2, 4)):
             assert all(torch.isfinite(loss) and loss.ndim == 0 for loss in turn.losses.values())
-            updates[turn.player](turn, 1.0)
+            updates[turn.player](turn)
             seen.add(turn.player)
             for name, group in parameters.items():
                 changed = [not torch.equal(p, old) for p, old in zip(group, before[name], strict=True)]
@@ -249,3 +250,22 @@ def test_identity_needs_equal_channels() -> None:
     recipe_config = build("cyclegan", {}).Config()
     with pytest.raises(ConfigError, match=r"recipe.weights.identity to 0"):
         find("cyclegan")(recipe_config, {"a": 1, "b": 3})
+
+
+@pytest.mark.parametrize(("kind", "options"), VARIANTS)
+def test_the_time_is_asked_for_through_ramps_alone(kind: str, options: dict[str, Any]) -> None:
+    """So that a step can be a CUDA graph; but networks that grow, and penalties that are not due at each step."""
+    recipe, asked = build(kind, options), Told[Ramp](torch.float32, torch.device("cpu"))
+    images = batch(recipe)
+    asked.numbers.fill_(0.1)
+
+    def step() -> None:
+        for turn in recipe.step(lambda: images, cast("Clock", RecordingClock(asked))):
+            assert turn.losses
+
+    if kind == "pggan" or any(penalty.get("every", 1) > 1 for penalty in options.get("penalties", ())):
+        with pytest.raises(HostDecides, match="it depends on the (fraction|step) of training"):
+            step()
+    else:
+        step()
+        assert len(asked.asked) >= str(options).count("'start'")

@@ -16,7 +16,7 @@ from translate.adversarial.objectives import NonSaturating, Objective, wide
 from translate.adversarial.penalties import Penalty, PenaltyContext
 from translate.adversarial.pool import ImagePool
 from translate.batches import DiscriminatorOutput
-from translate.config.clock import Clock, at
+from translate.config.clock import Clock
 from translate.config.spec import Spec
 
 
@@ -164,7 +164,7 @@ class Adversary(nn.Module):
                 F.cross_entropy(wide(on_real.classes), label)
                 + self.fake_class_weight * F.cross_entropy(wide(on_fake.classes), label)
             )
-        due = [penalty for penalty in config.penalties if clock.step % penalty.every == 0]
+        due = [penalty for penalty in config.penalties if penalty.every == 1 or clock.step % penalty.every == 0]
         if due:
             context = PenaltyContext(
                 lambda images: self.judge(images, label).logits,
@@ -205,7 +205,7 @@ class Adversary(nn.Module):
     def shown(self, images: Tensor, clock: Clock) -> Tensor:
         """What the discriminator gets to see of images: augmented, with noise."""
         images = images if self.config.augment is None else self.config.augment(images)
-        return add_noise(images, self.noise * at(self.config.instance_noise, clock), clock)
+        return add_noise(images, self.config.instance_noise, clock, self.noise)
 
     def enforce(self) -> None:
         """To be called after every update of the discriminator."""

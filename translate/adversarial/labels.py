@@ -11,7 +11,7 @@ import torch
 from pydantic import AfterValidator, Discriminator, Tag, model_validator
 from torch import Tensor
 
-from translate.config.clock import Clock, Ramp, Scheduled, at
+from translate.config.clock import Clock, Ramp, Scheduled, at, off
 from translate.config.spec import Spec
 
 
@@ -77,11 +77,11 @@ class Labels(Spec):
 
     def for_real(self, count: int, clock: Clock, device: torch.device) -> Tensor | None:
         """Targets [count] of real samples; None means that all are 1."""
-        return self._draw(self.real, self.fake, 1.0, count, at(self.flip, clock), device)
+        return self._draw(self.real, self.fake, 1.0, count, clock, device)
 
     def for_fake(self, count: int, clock: Clock, device: torch.device) -> Tensor | None:
         """Targets [count] of fake samples; None means that all are 0."""
-        return self._draw(self.fake, self.real, 0.0, count, at(self.flip, clock), device)
+        return self._draw(self.fake, self.real, 0.0, count, clock, device)
 
     def _draw(
         self,
@@ -89,12 +89,12 @@ class Labels(Spec):
         other: float | tuple[float, float],
         hard: float,
         count: int,
-        flip: float,
+        clock: Clock,
         device: torch.device,
     ) -> Tensor | None:
-        if flip <= 0:
+        if off(self.flip, clock):
             return None if span(own) == (hard, hard) else _uniform(own, count, device)
-        flipped = torch.rand(count, device=device) < flip
+        flipped = torch.rand(count, device=device) < at(self.flip, clock)
         return torch.where(flipped, _uniform(other, count, device), _uniform(own, count, device))
 
 
@@ -105,11 +105,13 @@ def _uniform(label: float | tuple[float, float], count: int, device: torch.devic
     return torch.rand(count, device=device).mul_(high - low).add_(low)
 
 
-def add_noise(images: Tensor, level: float | Ramp, clock: Clock) -> Tensor:
+def add_noise(images: Tensor, level: float | Ramp, clock: Clock, times: float = 1.0) -> Tensor:
     """Instance noise: Gaussian noise on every sample that the discriminator sees, real and fake, in both turns.
 
     It makes the two distributions overlap, without which the optimal discriminator is perfect and its gradient is zero
-    (Arjovsky & Bottou 2017, sec. 3; Sønderby et al. 2017). Anneal `level` to 0, in units of the images.
+    (Arjovsky & Bottou 2017, sec. 3; Sønderby et al. 2017). Anneal `level` to 0, in units of the images. Its standard
+    deviation is `times` as much.
     """
-    std = at(level, clock)
-    return images if std <= 0 else torch.randn_like(images).mul_(std).add_(images)
+    if times <= 0 or off(level, clock):
+        return images
+    return torch.randn_like(images).mul_(times * at(level, clock)).add_(images)

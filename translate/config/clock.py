@@ -26,6 +26,17 @@ class Clock:
         """1-based, as in the published learning-rate schedules."""
         return self.images // self.images_per_epoch + 1
 
+    @property
+    def first(self) -> bool:
+        """Whether no step was done yet."""
+        return self.step == 0
+
+    def at(self, ramp: "Ramp") -> float:
+        return ramp.at(self)
+
+    def off(self, ramp: "Ramp") -> bool:
+        return ramp.at(self) <= 0
+
 
 class Ramp(Spec):
     """A value that goes from `start` to `end` while training progress goes from `begin` to `finish`.
@@ -58,7 +69,12 @@ Scheduled = Annotated[Annotated[float, Tag("number")] | Annotated[Ramp, Tag("ram
 
 
 def at(value: "float | Ramp", clock: Clock) -> float:
-    return value.at(clock) if isinstance(value, Ramp) else value
+    return clock.at(value) if isinstance(value, Ramp) else value
+
+
+def off(value: "float | Ramp", clock: Clock) -> bool:
+    """Whether it is 0 now."""
+    return clock.off(value) if isinstance(value, Ramp) else value <= 0
 
 
 def peak(value: "float | Ramp") -> float:

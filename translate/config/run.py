@@ -198,6 +198,7 @@ class Run(Spec):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: Literal["auto"] | bool = "auto"
     compile: bool = False
+    cuda_graph: bool = True  # on a GPU a step is recorded once and replayed, where that is possible
     doctor: bool = True  # looks for what goes wrong at each line of the log and each validation, and says so
     export: Export | None = None
     study: Study | None = None

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ class TorchSession(Session):
         super().__init__(path, deployed.card)
         torch.set_num_threads(threads)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = _dtype(precision, self._device)
+        self._dtype = dtype = _dtype(precision, self._device)
         network = settle(deployed.network, noise=self.card.noise)
         set_precision(network, dtype)
         for layer in network.modules():
@@ -79,7 +79,7 @@ class TorchSession(Session):
         arguments = [torch.from_numpy(inputs[name]).to(self._device) for name in self.card.inputs]
         if arguments[0].ndim == 4:
             arguments[0] = arguments[0].contiguous(memory_format=self._layout)
-        with ExitStack() as hooks:
+        with ExitStack() as hooks, _arithmetic(self._dtype):
             for layer in _per_picture(network.modules()) if hook else ():
                 hooks.enter_context(layer.register_forward_hook(hook))
             output: Tensor = network(*arguments)
@@ -103,6 +103,11 @@ def _dtype(precision: Arithmetic, device: torch.device) -> torch.dtype | None:
     if precision == "auto":
         return fastest(device)
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def _arithmetic(dtype: torch.dtype | None) -> AbstractContextManager[object]:
+    """Float32 is not to be TF32 on a GPU."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=dtype is not None)
 
 
 def _per_picture(layers: Iterable[nn.Module]) -> Iterator[nn.Module]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from translate.adversarial import AdversarialConfig, LeastSquares, Objective, adversary
 from translate.batches import Unpaired
-from translate.config.clock import Clock, Scheduled, at, peak
+from translate.config.clock import Clock, Scheduled, at, off, peak
 from translate.config.spec import Kinded, Spec
 from translate.errors import ConfigError
 from translate.nn import Discriminator, Generator, PatchGANConfig, ResNetConfig
@@ -68,16 +68,14 @@ class CycleGAN(Recipe, kind="cyclegan"):
         """Eq. 3 with the identity term of sec. 5.2; discriminator objectives × ½ (appendix 7.1)."""
         a, b = draw()  # [N, C, H, W] each
         fake_b, fake_a = self.a2b(a), self.b2a(b)
-        adversarial, cycle, identity = (
-            at(value, clock) for value in (self.weights.adversarial, self.weights.cycle, self.weights.identity)
-        )
+        adversarial, cycle = at(self.weights.adversarial, clock), at(self.weights.cycle, clock)
         losses = {
             "adversarial": adversarial
             * (self.adversary_b.generator_loss(fake_b, clock) + self.adversary_a.generator_loss(fake_a, clock)),
             "cycle": cycle * (l1(self.b2a(fake_b), a) + l1(self.a2b(fake_a), b)),
         }
-        if identity > 0:
-            losses["identity"] = cycle * identity * (l1(self.a2b(b), b) + l1(self.b2a(a), a))
+        if not off(self.weights.identity, clock):
+            losses["identity"] = cycle * at(self.weights.identity, clock) * (l1(self.a2b(b), b) + l1(self.b2a(a), a))
         yield Turn("generators", losses)
         yield Turn(
             "discriminators",

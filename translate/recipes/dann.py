@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from translate.adversarial import AdversarialConfig, Adversary, Minimax, Objective, frozen, reverse
 from translate.batches import Adaptation
-from translate.config.clock import Clock, Ramp, Scheduled, at, peak
+from translate.config.clock import Clock, Ramp, Scheduled, at, off, peak
 from translate.config.spec import Kinded, Spec
 from translate.errors import ConfigError
 from translate.nn.digits import Classifier, ClassifierNetwork, DomainDiscriminatorConfig, MNISTConfig
@@ -120,8 +120,8 @@ class DANN(Recipe, kind="dann"):
                 losses["adversarial"] = -strength * self.verdict(source, target, clock)
             elif self.adversarial:
                 losses |= self.domain_losses(source, target, clock, strength)
-            if (weight := at(self.config.weights.entropy, clock)) > 0:
-                losses["entropy"] = -weight * information(target.output)
+            if not off(self.config.weights.entropy, clock):
+                losses["entropy"] = -at(self.config.weights.entropy, clock) * information(target.output)
         yield Turn("network", losses)
         if self.adversarial and not alternating:
             self.adversary.enforce()

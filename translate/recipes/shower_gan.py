@@ -74,7 +74,7 @@ class ShowerGAN(Recipe, kind="shower_gan"):
         What makes the energies of layers has no adversary: it learns by a score, on each of the batches."""
         for number in range(self.draws):
             real, label, condition = draw()  # [N, C, H, W], [N], [N, 1]
-            if clock.step == number == 0:
+            if clock.first and number == 0:
                 self.scale_to(real)
             yield Turn("energies", {"score": self.energy_score(real, label, condition)})
             with torch.no_grad():

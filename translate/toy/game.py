@@ -31,6 +31,6 @@ def train(
     update = Update([game.discriminator], optimizer, CPU)
     for step in range(steps):
         yield Clock(step, 0, steps)
-        update(Turn("discriminator", game.discriminator_losses(*draw(), Clock(step, 0, steps))), 1.0)
+        update(Turn("discriminator", game.discriminator_losses(*draw(), Clock(step, 0, steps))))
         game.enforce()
     yield Clock(steps, 0, steps)

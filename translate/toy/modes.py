@@ -48,7 +48,7 @@ def samples(data: ToySource, config: GANConfig, steps: int, seed: int, count: in
         updates = {name: Update(modules, optimizer, CPU) for name, modules in recipe.players().items()}
         for step in range(steps):
             for turn in recipe.step(lambda: Images(points(data, rng, BATCH)), Clock(step, 0, steps)):
-                updates[turn.player](turn, 1.0)
+                updates[turn.player](turn)
         with torch.no_grad():
             made: Tensor = recipe.generator(recipe.latent(count, torch.device("cpu")))
     return made.flatten(1)

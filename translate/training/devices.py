@@ -79,6 +79,7 @@ def placement(run: Run) -> Iterator[Placement]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = run.precision != "fp32"
     if world > 1:
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
@@ -93,6 +94,11 @@ def _device(run: Run, local_rank: int) -> torch.device:
     kind = run.device if run.device != "auto" else next(kind for kind, there in available.items() if there)
     if not available[kind]:
         raise ConfigError(f"device: {kind} is not available on this machine; set device: auto")
+    if kind == "cuda" and local_rank >= (count := torch.cuda.device_count()):
+        raise ConfigError(
+            f"device: {local_rank + 1} processes need as many GPUs, there are {count} here: start fewer, or set "
+            "device: cpu"
+        )
     return torch.device("cuda", local_rank) if kind == "cuda" else torch.device(kind)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from translate import checkpoints
@@ -24,6 +24,7 @@ from translate.errors import CheckpointError, ConfigError, TrainingError, unknow
 from translate.recipes import Recipe
 from translate.training.devices import Placement
 from translate.training.doctor import Doctor
+from translate.training.graph import StepGraph, Values, possible
 from translate.training.journal import Journal
 from translate.training.meter import Meter
 from translate.training.progress import Progress
@@ -42,6 +43,7 @@ class Trainer:
         self.updates = self._updates()
         self.averages = {name: _averaged(network, run.ema) for name, network in recipe.deployed().items() if run.ema}
         self.meter = Meter()
+        self.graph: StepGraph | None = None
         self.step, self.images, self.seconds = 0, 0, 0.0
         self.best: float | None = None
         per_step = recipe.draws * source.config.batch_size
@@ -92,6 +94,8 @@ class Trainer:
         validate_every = run.validation.every or self.epoch_steps
         save_every = run.save_every or validate_every
         reported = 0
+        if run.cuda_graph and possible(self.updates, self.placement):
+            self.graph = StepGraph(self.play, self.recipe, self.updates, self.placement, progress.note)
         with stream, stop_signals() as stopped:
             incoming = iter(stream)
 
@@ -122,18 +126,25 @@ class Trainer:
         """Randomness is a function of (seed, step, process): a resumed run needs no generator's state."""
         clock = self.clock
         torch.manual_seed(_seed(self.run.seed, self.step, self.placement.rank))
-        factor = self.run.schedule.factor(clock)
+        for update in self.updates.values():
+            update.at(self.run.schedule.factor(clock))
         self.doctor.watch(self.step + 1)
+        self.meter.add(*(self.play if self.graph is None else self.graph)(draw, clock))
+        for name, average in self.averages.items():
+            average.update_parameters(self.recipe.deployed()[name])
+        self.step += 1
+
+    def play(self, draw: Callable[[], Any], clock: Clock) -> Values:
+        """What the paper's algorithm does in one step."""
+        told: list[tuple[str, Tensor]] = []
         for turn in self.recipe.step(draw, clock):
-            self.updates[turn.player](turn, factor)
-            self.meter.add(turn.player, turn.losses)
-        for name, network in self.recipe.deployed().items():
-            if self.run.ema:
-                self.averages[name].update_parameters(network)
+            self.updates[turn.player](turn)
+            told += [(f"{turn.player}/{name}", loss) for name, loss in turn.losses.items()]
         for name, module in self.recipe.named_modules():
             if isinstance(module, Adversary):
-                self.meter.add(name, module.signals())
-        self.step += 1
+                told += [(f"{name}/{signal}", value) for signal, value in module.signals().items()]
+        names, values = zip(*told, strict=True)
+        return names, torch.stack([value.detach().float() for value in values])
 
     def log(self, journal: Journal | None, progress: Progress, tracker: Tracker, speed: float) -> None:
         """Writes the means since the last regular line; a loss that is not finite ends the run."""

@@ -1,6 +1,6 @@
 """Means of losses between two lines of the journal."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,27 +8,33 @@ from torch import Tensor
 
 from translate.training.devices import Placement
 
+Names = tuple[str, ...]
+
 
 class Meter:
     """Means of losses since the last line, kept on the device: nothing waits for the device between lines."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
+        self.sums: dict[Names, Tensor] = {}  # of steps that had the same losses
+        self.counts: dict[Names, int] = {}
 
-    def add(self, player: str, values: Mapping[str, Tensor]) -> None:
-        for name, value in values.items():
-            key = f"{player}/{name}"
-            value = value.detach().float()
-            self.sums[key] = self.sums[key] + value if key in self.sums else value
-            self.counts[key] = self.counts.get(key, 0) + 1
+    def add(self, names: Sequence[str], values: Tensor) -> None:
+        """Of one step; a name may be there several times. `values` [len(names)] may change afterwards."""
+        key, values = tuple(names), values.detach().float()
+        self.sums[key] = self.sums[key] + values if key in self.sums else values.clone()
+        self.counts[key] = self.counts.get(key, 0) + 1
 
     def means(self, placement: Placement) -> dict[str, float]:
         """Over the steps and the processes."""
         if not self.sums:
             return {}
-        sums = placement.mean(torch.stack(list(self.sums.values())))
-        return {key: total / self.counts[key] for key, total in zip(self.sums, sums.tolist(), strict=True)}
+        totals: dict[str, list[float]] = {}
+        sums = placement.mean(torch.cat(list(self.sums.values()))).tolist()
+        counted = ((name, count) for names, count in self.counts.items() for name in names)
+        for (name, count), total in zip(counted, sums, strict=True):
+            found = totals.setdefault(name, [0.0, 0])
+            found[0], found[1] = found[0] + total, found[1] + count
+        return {name: total / count for name, (total, count) in totals.items()}
 
     def clear(self) -> None:
         self.sums, self.counts = {}, {}
@@ -37,5 +43,7 @@ class Meter:
         return {"sums": dict(self.sums), "counts": dict(self.counts)}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        self.sums = {key: total.to(device) for key, total in state["sums"].items()}
-        self.counts = dict(state["counts"])
+        self.clear()
+        for key, total in state["sums"].items():
+            names = (key,) if isinstance(key, str) else key  # as older checkpoints have them
+            self.sums[names], self.counts[names] = total.reshape(-1).to(device), state["counts"][key]

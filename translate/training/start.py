@@ -14,7 +14,7 @@ from translate.config.load import dump, load, parse
 from translate.config.run import Export, Run
 from translate.data import find as find_data
 from translate.data.source import Source, SourceConfig, size_of
-from translate.errors import CheckpointError, ConfigError
+from translate.errors import CheckpointError, ConfigError, TrainingError
 from translate.nn.blocks import Dropout
 from translate.recipes import find as find_recipe
 from translate.training.devices import Placement, placement
@@ -109,7 +109,13 @@ def _run(trainer: Trainer, name: str, steps: int | None, resumed: bool) -> bool:
             f"{folder}: step {trainer.step} of {trainer.total} on {place.device}, "
             f"{str(place.dtype or torch.float32).removeprefix('torch.')}, {torch.get_num_threads()} threads"
         )
-        finished = trainer.train(journal, progress, tracker, steps)
+        try:
+            finished = trainer.train(journal, progress, tracker, steps)
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"step {trainer.step}: the memory of {place.device} is full ({str(error).split('. ')[0]}): lower "
+                "data.batch_size or the size of the images, or wait until other programs leave it"
+            ) from None
         if journal is not None:
             progress.note(f"report: {write_report(folder)}")
         if not finished:

@@ -11,7 +11,7 @@ from translate.training.devices import Placement, average
 
 
 class Update:
-    """Calling it takes one step down the sum of a turn's losses, at `factor` times the configured learning rate."""
+    """Calling it takes one step down the sum of a turn's losses."""
 
     def __init__(
         self,
@@ -24,24 +24,36 @@ class Update:
         self.optimizer = optimizer.build(self.parameters)
         self.rate = optimizer.lr * player.rate
         self.player, self.placement = player, placement
+        self.waits = player.above is not None or player.below is not None  # for each loss
         # fp16 gradients underflow without scaling: Micikevicius et al. 2018, sec. 3.2.
         self.scaler = torch.amp.GradScaler(placement.device.type, enabled=placement.dtype is torch.float16)
+        self.at(1.0)
 
-    def __call__(self, turn: Turn, factor: float) -> None:
+    def at(self, factor: float) -> None:
+        """From now on at `factor` times the learning rate of this player."""
+        for group in self.optimizer.param_groups:
+            if self.placement.device.type != "cuda":
+                group["lr"] = self.rate * factor
+                continue
+            if not isinstance(group["lr"], Tensor):  # new, or read from a checkpoint
+                group["lr"] = torch.empty((), device=self.placement.device)
+                if "capturable" in group:
+                    group["capturable"] = True
+            group["lr"].fill_(self.rate * factor)
+
+    def __call__(self, turn: Turn) -> None:
         loss: Tensor = torch.stack(tuple(turn.losses.values())).sum()
         if not self.due(loss):
             return
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         average([parameter.grad for parameter in self.parameters if parameter.grad is not None], self.placement.world)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * factor
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
     def due(self, loss: Tensor) -> bool:
         """Whether the balance allows an update; the same answer in all processes. Waits for the device then."""
-        if self.player.above is None and self.player.below is None:
+        if not self.waits:
             return True
         value = self.placement.mean(loss.detach().reshape(1)).item()
         return (self.player.above is None or value > self.player.above) and (
@@ -49,7 +61,11 @@ class Update:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        state = self.optimizer.state_dict()
+        for group in state["param_groups"]:  # for any device
+            group["lr"] = self.rate
+            group |= {"capturable": False} if "capturable" in group else {}
+        return {"optimizer": state, "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
