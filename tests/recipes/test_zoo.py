@@ -264,7 +264,7 @@ def test_the_time_is_asked_for_through_ramps_alone(kind: str, options: dict[str,
             assert turn.losses
 
     if kind == "pggan" or any(penalty.get("every", 1) > 1 for penalty in options.get("penalties", ())):
-        with pytest.raises(HostDecides, match="it depends on the (fraction|step) of training"):
+        with pytest.raises(HostDecides, match=r"it depends on the (fraction|step) of training"):
             step()
     else:
         step()

@@ -100,7 +100,10 @@ def test_a_recorded_step_is_the_step(optimizer: str, exact: None, tiny: Tiny, tm
         assert [row.keys() for row in a] == [row.keys() for row in b]
         for one, other in zip(a, b, strict=True):
             numbers = {key: value for key, value in one.items() if isinstance(value, float) and key != "seconds"}
-            assert numbers == pytest.approx({key: other[key] for key in numbers}, rel=5e-3, abs=1e-4), one["step"]
+            doctor = {key for key in numbers if "doctor" in key}  # gradients differ sooner than losses
+            for keys, tolerance in ((numbers.keys() - doctor, 5e-3), (doctor, 5e-2)):
+                mine, others = ({key: row[key] for key in keys} for row in (one, other))
+                assert mine == pytest.approx(others, rel=tolerance, abs=1e-4), one["step"]
         states = [load(tmp_path / f"{kind}-{graph}" / "checkpoints" / "last.pt") for graph in ("true", "false")]
         assert all(int(state["average"][name]["n_averaged"]) == 20 for state in states for name in state["average"])
         pools = [state["processes"][0]["pools"] for state in states]

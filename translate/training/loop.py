@@ -41,7 +41,7 @@ class Trainer:
         self.recipe = placement.place(recipe)
         self.recipe.train()
         self.updates = self._updates()
-        self.averages = {name: _averaged(network, run.ema) for name, network in recipe.deployed().items() if run.ema}
+        self.averages = {name: Average(network, run.ema) for name, network in recipe.deployed().items() if run.ema}
         self.meter = Meter()
         self.graph: StepGraph | None = None
         self.step, self.images, self.seconds = 0, 0, 0.0
@@ -130,16 +130,18 @@ class Trainer:
             update.at(self.run.schedule.factor(clock))
         self.doctor.watch(self.step + 1)
         self.meter.add(*(self.play if self.graph is None else self.graph)(draw, clock))
-        for name, average in self.averages.items():
-            average.update_parameters(self.recipe.deployed()[name])
         self.step += 1
+        for average in self.averages.values():
+            average.n_averaged.fill_(self.step)
 
     def play(self, draw: Callable[[], Any], clock: Clock) -> Values:
-        """What the paper's algorithm does in one step."""
+        """What the paper's algorithm does in one step. It may be recorded, and then does not run as Python."""
         told: list[tuple[str, Tensor]] = []
         for turn in self.recipe.step(draw, clock):
             self.updates[turn.player](turn)
             told += [(f"{turn.player}/{name}", loss) for name, loss in turn.losses.items()]
+        for name, average in self.averages.items():
+            average.update_parameters(self.recipe.deployed()[name])
         for name, module in self.recipe.named_modules():
             if isinstance(module, Adversary):
                 told += [(f"{name}/{signal}", value) for signal, value in module.signals().items()]
@@ -276,9 +278,22 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _averaged(network: nn.Module, decay: float) -> AveragedModel:
+class Average(AveragedModel):
     """An exponential moving average of the weights; buffers as they are: Yazici et al. 2019, eq. 1."""
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__(network)
+        self._mix = get_ema_multi_avg_fn(decay)
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """As torch does, which brings `n_averaged` to the device each time, and waits for it."""
+        if not self.n_averaged:
+            super().update_parameters(model)
+            return
+        self._mix(list(self.module.parameters()), list(model.parameters()), self.n_averaged)
+        for mine, other in zip(self.module.buffers(), model.buffers(), strict=True):
+            mine.copy_(other)
 
 
 def _seed(*parts: int) -> int:
