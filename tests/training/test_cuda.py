@@ -103,7 +103,7 @@ def test_a_recorded_step_is_the_step(optimizer: str, exact: None, tiny: Tiny, tm
             doctor = {key for key in numbers if "doctor" in key}  # gradients differ sooner than losses
             for keys, tolerance in ((numbers.keys() - doctor, 5e-3), (doctor, 5e-2)):
                 mine, others = ({key: row[key] for key in keys} for row in (one, other))
-                assert mine == pytest.approx(others, rel=tolerance, abs=1e-4), one["step"]
+                assert mine == pytest.approx(others, rel=tolerance, abs=1e-3), one["step"]
         states = [load(tmp_path / f"{kind}-{graph}" / "checkpoints" / "last.pt") for graph in ("true", "false")]
         assert all(int(state["average"][name]["n_averaged"]) == 20 for state in states for name in state["average"])
         pools = [state["processes"][0]["pools"] for state in states]

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from translate.checkpoints import load
 from translate.cli import main
@@ -16,6 +18,7 @@ from translate.errors import ConfigError, TrainingError
 from translate.recipes.pix2pix import Pix2Pix
 from translate.training import start
 from translate.training.journal import read
+from translate.training.loop import Average
 from translate.training.start import train
 
 Tiny = Callable[..., str]
@@ -256,3 +259,18 @@ def test_compile_trains_the_same(tiny: Tiny, tmp_path: Path) -> None:
         train(tiny("pix2pix"), settings, run, steps=2)
         curves.append([row["train/generator/l1"] for row in read(run / "metrics.jsonl") if "train/generator/l1" in row])
     np.testing.assert_allclose(curves[0], curves[1], rtol=1e-4)
+
+
+def test_the_running_mean_is_torchs() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    mine, torchs = Average(network, 0.9), AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    for _ in range(4):
+        with torch.no_grad():
+            for tensor in (*network.parameters(), network[1].running_mean):
+                tensor.add_(torch.randn_like(tensor))
+        mine.update_parameters(network)
+        mine.n_averaged += 1
+        torchs.update_parameters(network)
+        for key, value in torchs.state_dict().items():
+            assert torch.equal(mine.state_dict()[key], value) or key == "n_averaged", key

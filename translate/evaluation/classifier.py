@@ -24,6 +24,7 @@ from translate.data.dataset import DatasetConfig
 from translate.data.source import Source, SourceConfig, Split
 from translate.data.stream import batches
 from translate.errors import CheckpointError, ConfigError
+from translate.evaluation.spaces import float32
 
 FEATURES, BATCH, RATE = 128, 128, 3e-3
 Note = Callable[[str], None]
@@ -85,7 +86,8 @@ class Classifier:
     def __call__(self, pictures: Pixels) -> Answer:
         """uint8 [N, H, W, C]."""
         device = self.network.last.weight.device
-        features, logits = self.network(self.card.prepared(pictures).to(device))
+        with float32():
+            features, logits = self.network(self.card.prepared(pictures).to(device))
         return Answer(features.cpu().numpy(), logits.softmax(1).cpu().numpy())
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from translate.errors import EvaluationError
+from translate.evaluation.spaces import float32
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,7 +78,8 @@ def lpips(net: Literal["alex", "vgg"] = "alex", weights: Path | None = None) -> 
     @torch.inference_mode()
     def distance(output: "Tensor", truth: "Tensor") -> "Tensor":
         x, y = (image.float().clamp(-1, 1).expand(-1, 3, -1, -1) for image in (output, truth))
-        result: Tensor = network.to(x.device)(x, y).flatten()
+        with float32():
+            result: Tensor = network.to(x.device)(x, y).flatten()
         return result
 
     return distance

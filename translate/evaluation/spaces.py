@@ -161,7 +161,7 @@ def _inception(file: str) -> Space:
     def compute(pictures: list[Pixels]) -> Extracted:
         import torch
 
-        with torch.inference_mode():
+        with torch.inference_mode(), float32():
             values, logits = network(_bytes(pictures))
             return Extracted(values.cpu().numpy(), logits.softmax(1).cpu().numpy())
 
@@ -190,7 +190,7 @@ def _torchvision(text: str) -> Space:
     last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
 
     def compute(pictures: list[Pixels]) -> Extracted:
-        with torch.inference_mode():
+        with torch.inference_mode(), float32():
             logits = network(prepare(_bytes(pictures)))
             return Extracted(seen.pop().flatten(1).cpu().numpy(), logits.softmax(1).cpu().numpy())
 
@@ -235,7 +235,7 @@ def _torchscript(text: str) -> Space:
 
     def compute(pictures: list[Pixels]) -> Extracted:
         images = _bytes(pictures) if range == "bytes" else torch.from_numpy(_scaled(pictures, range)).to(_device())
-        with _explained(path), torch.inference_mode():
+        with _explained(path), torch.inference_mode(), float32():
             return _pooled(network(images).float().cpu().numpy())
 
     return Space(f"torchscript:{path.stem}", f"torch {torch.__version__}, {_hash(path)}", _how(range), compute)
@@ -274,6 +274,13 @@ def _bytes(pictures: list[Pixels]) -> "torch.Tensor":
 
     images = np.stack([eight_bit(picture) for picture in pictures]).transpose(0, 3, 1, 2)
     return torch.from_numpy(np.ascontiguousarray(images)).to(_device())
+
+
+def float32() -> AbstractContextManager[object]:
+    """Inside, a GPU gives what a CPU gives: its convolutions do not round to TF32, as they do by default."""
+    import torch
+
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 def _device() -> "torch.device":

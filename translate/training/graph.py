@@ -9,8 +9,10 @@ cannot be recorded, and goes on as before.
 """
 
 import random
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -57,7 +59,7 @@ class Told(Generic[T]):
     def tell(self, answer: Callable[[T, int], Sequence[float]]) -> None:
         told = [number for who, count in self.asked for number in answer(who, count)]
         if told:
-            numbers = torch.tensor(told, dtype=self.numbers.dtype, pin_memory=True)
+            numbers = torch.tensor(told, dtype=self.numbers.dtype, pin_memory=self.numbers.is_cuda)
             self.numbers[: self.used].copy_(numbers, non_blocking=True)
 
 
@@ -114,7 +116,11 @@ class StepGraph:
         if self.failed:
             return self.play(draw, clock)
         if self.recorded is not None:
-            return self._replay(self.recorded, [draw() for _ in self.recorded.batches], clock)
+            batches = [draw() for _ in self.recorded.batches]
+            if [_shapes(batch) for batch in batches] == self._shapes:
+                return self._replay(self.recorded, batches, clock)
+            self._give_up("images change their size")
+            return self.play(_then(batches, draw), clock)
         if self.warm < WARM_UP or not all(pool.full for pool in self.pools):
             shapes: list[Any] = []
 
@@ -130,12 +136,12 @@ class StepGraph:
         batches = [draw() for _ in self._shapes]
         if [_shapes(batch) for batch in batches] != self._shapes:
             self.warm = 0
-            return self.play(iter(batches).__next__, clock)
+            return self.play(_then(batches, draw), clock)
         try:
             self.recorded = self._record(batches)
         except (HostDecides, RuntimeError) as error:
             self._give_up(str(error).splitlines()[0])
-            return self.play(iter(batches).__next__, clock)
+            return self.play(_then(batches, draw), clock)
         self.note(f"step {clock.step + 1}: recorded as a CUDA graph, which is replayed from here on")
         return self._replay(self.recorded, batches, clock)
 
@@ -157,9 +163,9 @@ class StepGraph:
             adversary.watched = True
         chance = _chance()
         try:
-            # Other threads pin memory meanwhile, which may not stop the recording.
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                values = self.play(iter(batches).__next__, cast("Clock", RecordingClock(ramps)))
+            # Other threads pin memory meanwhile, which may not stop the recording. If it fails, torch remarks on that.
+            with warnings.catch_warnings(action="ignore"), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                values = self.play(_then(batches, _no_more), cast("Clock", RecordingClock(ramps)))
         finally:
             kept = {name: dict(adversary.kept) for name, adversary in self.adversaries.items()}
             for adversary, flag in zip(self.adversaries.values(), watched, strict=True):
@@ -172,9 +178,6 @@ class StepGraph:
         return _Recorded(graph, batches, ramps, choices, values, kept, gradients)
 
     def _replay(self, recorded: _Recorded, batches: list[Any], clock: Clock) -> Values:
-        if [_shapes(batch) for batch in batches] != self._shapes:
-            self._give_up("images change their size")
-            return self.play(iter(batches).__next__, clock)
         for static, batch in zip(recorded.batches, batches, strict=True):
             for target, tensor in zip(static, batch, strict=True):
                 target.copy_(tensor)
@@ -196,6 +199,15 @@ def possible(updates: Mapping[str, Update], placement: Placement) -> bool:
         and placement.world == 1
         and not any(update.scaler.is_enabled() or update.waits for update in updates.values())
     )
+
+
+def _then(batches: Sequence[Any], draw: Callable[[], Any]) -> Callable[[], Any]:
+    """Gives the batches that were drawn already, then others."""
+    return chain(batches, iter(draw, None)).__next__
+
+
+def _no_more() -> Any:
+    raise HostDecides("it does not always draw as many batches")
 
 
 def _shapes(batch: Any) -> list[tuple[torch.Size, torch.dtype]]:

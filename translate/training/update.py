@@ -68,5 +68,7 @@ class Update:
         return {"optimizer": state, "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        for group in state["optimizer"]["param_groups"]:  # decides where the optimiser's step counts go
+            group |= {"capturable": self.placement.device.type == "cuda"} if "capturable" in group else {}
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
