@@ -83,7 +83,7 @@ class Refiner(nn.Module):
         if self.readout is not None:
             y = y + self.config.readout_noise * self.readout(y)
             y = rectified(y) if self.config.positive else y
-        return suppressed(y, self.config.suppress)
+        return suppressed(y, self.config.suppress) if self.config.suppress else y
 
 
 class Mix(nn.Module):
@@ -119,9 +119,9 @@ def rectified(y: Tensor) -> Tensor:
     return leaky + (F.relu(y) - leaky).detach()
 
 
-def suppressed(x: Tensor, least: float) -> Tensor:
+def suppressed(x: Tensor, least: float | Tensor) -> Tensor:
     """0 where |x| < least, and the gradient of x everywhere."""
-    return x + (x * (x.abs() >= least) - x).detach() if least else x
+    return x + (x * (x.abs() >= least) - x).detach()
 
 
 def compressed(x: Tensor, threshold: float | None) -> Tensor:

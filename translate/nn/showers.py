@@ -32,7 +32,7 @@ class ShowerGeneratorConfig(Spec):
     width: int = Field(default=128, ge=1)  # channels of the coarsest maps; half as many at full size
     compress: float | None = Field(default=None, gt=0)
     signed: tuple[int, ...] = ()
-    suppress: float = Field(default=0.0, ge=0)  # energies below this are 0
+    suppress: float = Field(default=0.0, ge=0)  # energies below this are 0, where the layer has others
 
     def build(self, channels: int, size: Size, conditions: int, classes: int) -> "ShowerGenerator":
         return ShowerGenerator(self, channels, size, conditions, classes)
@@ -78,7 +78,7 @@ class ShowerGenerator(nn.Module):
             x = block(double(x) if level < 2 else x)
         height, width = self.size
         y = self.last(x)[:, :, :height, :width].float()
-        energy = suppressed(self.spread(y, energies[:, :, None, None]), self.config.suppress)
+        energy = self.spread(y, energies[:, :, None, None])
         if not self.config.signed:
             return energy
         if self.config.compress is not None:
@@ -94,7 +94,11 @@ class ShowerGenerator(nn.Module):
             y = y.flatten(2).log_softmax(2).view_as(y) + compressed(energies, self.config.compress)
         y = y + F.relu(0.1 - y.amax((2, 3), keepdim=True))  # one cell at least, or the energy would be lost
         cells = expanded(rectified(y), self.config.compress)
-        return cells * energies / cells.sum((2, 3), keepdim=True)
+        cells = cells * energies / cells.sum((2, 3), keepdim=True)
+        if not self.config.suppress:
+            return cells
+        cells = suppressed(cells, cells.amax((2, 3), keepdim=True).clamp_max(self.config.suppress))
+        return cells * energies / cells.sum((2, 3), keepdim=True).clamp_min(1e-12)
 
 
 class LayerEnergies(nn.Module):
