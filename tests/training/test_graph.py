@@ -126,7 +126,7 @@ def test_without_a_graph_it_goes_on_as_if_nothing_had_been_tried(
     tried, plain = Game(True, pool=4, **weights), Game(False, pool=4, **weights)
     assert [tried.step() for _ in range(9)] == [plain.step() for _ in range(9)]
     assert "replay" not in recorder
-    assert tried.notes == [f"a step cannot be one CUDA graph: {reason}"]
+    assert tried.notes == [f"a step cannot be one CUDA graph: {reason} (cuda_graph: false does not try)"]
     assert tried.drawn == plain.drawn == 9
 
 
@@ -136,7 +136,9 @@ def test_random_numbers_of_the_host_cannot_be_recorded(recorder: list[str], monk
     monkeypatch.setattr(game.play_or_replay, "play", lambda draw, clock: (torch.rand(()), play(draw, clock))[1])
     for _ in range(WARM_UP + 2):
         game.step()
-    assert game.notes == ["a step cannot be one CUDA graph: it draws random numbers on the host"]
+    assert game.notes == [
+        "a step cannot be one CUDA graph: it draws random numbers on the host (cuda_graph: false does not try)"
+    ]
 
 
 def test_images_of_another_size_end_it(recorder: list[str]) -> None:
@@ -145,7 +147,9 @@ def test_images_of_another_size_end_it(recorder: list[str]) -> None:
         game.size = size
         game.step()
     assert recorder == ["record", "replay"]
-    assert game.notes[1:] == ["a step cannot be one CUDA graph: images change their size"]
+    assert game.notes[1:] == [
+        "a step cannot be one CUDA graph: images change their size (cuda_graph: false does not try)"
+    ]
     assert game.drawn == game.count
 
 

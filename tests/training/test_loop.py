@@ -17,8 +17,8 @@ from translate.cli import main
 from translate.errors import ConfigError, TrainingError
 from translate.recipes.pix2pix import Pix2Pix
 from translate.training import start
+from translate.training.average import Average
 from translate.training.journal import read
-from translate.training.loop import Average
 from translate.training.start import train
 
 Tiny = Callable[..., str]

@@ -213,9 +213,7 @@ class Source(ABC):
     config: SourceConfig
     batch_type: type[Batch]  # of the class, but for kinds where the config decides
     channels: dict[str, int]  # per field of images: {"source": 3, "target": 3}
-    units: Mapping[str, tuple[str, ...]] = MappingProxyType(
-        {}
-    )  # per field of detector images, a channel: ("VEM", "ns")
+    units: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # of detector images, a channel: {"a": ("VEM", "ns")}
     classes: tuple[str, ...] = ()  # their names, where the batches are Labelled
     train: Split  # random crop, flip and augmentation
     test: Split | None  # deterministic; None where the data have no test part

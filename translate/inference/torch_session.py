@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -79,12 +79,17 @@ class TorchSession(Session):
         arguments = [torch.from_numpy(inputs[name]).to(self._device) for name in self.card.inputs]
         if arguments[0].ndim == 4:
             arguments[0] = arguments[0].contiguous(memory_format=self._layout)
-        with ExitStack() as hooks, _arithmetic(self._dtype):
+        with ExitStack() as hooks, self._arithmetic():
             for layer in _per_picture(network.modules()) if hook else ():
                 hooks.enter_context(layer.register_forward_hook(hook))
             output: Tensor = network(*arguments)
         result: NDArray[np.float32] = output.float().contiguous().cpu().numpy()
         return result
+
+    def _arithmetic(self) -> AbstractContextManager[object]:
+        """Float32 is not to be TF32, in which a GPU convolves by default."""
+        exact = self._device.type == "cuda" and self._dtype is None
+        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if exact else nullcontext()
 
     @contextmanager
     def _borrowed(self) -> Iterator[nn.Module]:
@@ -103,11 +108,6 @@ def _dtype(precision: Arithmetic, device: torch.device) -> torch.dtype | None:
     if precision == "auto":
         return fastest(device)
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-
-
-def _arithmetic(dtype: torch.dtype | None) -> AbstractContextManager[object]:
-    """Float32 is not to be TF32 on a GPU."""
-    return torch.backends.cudnn.flags(enabled=True, allow_tf32=dtype is not None)
 
 
 def _per_picture(layers: Iterable[nn.Module]) -> Iterator[nn.Module]:

@@ -28,11 +28,9 @@ from translate.training.update import Update
 ROOM = 1024  # numbers that the host may tell a step
 WARM_UP = 3  # steps before recording: cuDNN chooses its kernels, optimisers make their states
 
+T = TypeVar("T")
 Values = tuple[Sequence[str], Tensor]  # losses and signals of a step: `player/name`, [len(names)]
 Play = Callable[[Callable[[], Any], Clock], Values]
-
-
-T = TypeVar("T")
 
 
 class HostDecides(Exception):
@@ -149,7 +147,7 @@ class StepGraph:
         self.failed, self.recorded = True, None
         for pool in self.pools:
             pool.unbind()
-        self.note(f"a step cannot be one CUDA graph: {reason}")
+        self.note(f"a step cannot be one CUDA graph: {reason} (cuda_graph: false does not try)")
 
     def _record(self, batches: list[Any]) -> _Recorded:
         """Nothing is computed: a graph that cannot be made has changed nothing."""

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from translate import checkpoints
 from translate.adversarial import Adversary, ImagePool
@@ -22,6 +21,7 @@ from translate.data.source import Source, size_of
 from translate.data.stream import Stream
 from translate.errors import CheckpointError, ConfigError, TrainingError, unknown
 from translate.recipes import Recipe
+from translate.training.average import Average
 from translate.training.devices import Placement
 from translate.training.doctor import Doctor
 from translate.training.graph import StepGraph, Values, possible
@@ -276,24 +276,6 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in found.items():
             signal.signal(number, handler)
-
-
-class Average(AveragedModel):
-    """An exponential moving average of the weights; buffers as they are: Yazici et al. 2019, eq. 1."""
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        super().__init__(network)
-        self._mix = get_ema_multi_avg_fn(decay)
-
-    @torch.no_grad()
-    def update_parameters(self, model: nn.Module) -> None:
-        """As torch does, which brings `n_averaged` to the device each time, and waits for it."""
-        if not self.n_averaged:
-            super().update_parameters(model)
-            return
-        self._mix(list(self.module.parameters()), list(model.parameters()), self.n_averaged)
-        for mine, other in zip(self.module.buffers(), model.buffers(), strict=True):
-            mine.copy_(other)
 
 
 def _seed(*parts: int) -> int:
