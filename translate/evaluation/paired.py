@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from translate.errors import EvaluationError
-from translate.evaluation.spaces import float32
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,6 +57,8 @@ def lpips(net: Literal["alex", "vgg"] = "alex", weights: Path | None = None) -> 
     import torch
     import torchvision.models
     from torchmetrics.functional.image.lpips import _LPIPS
+
+    from translate.evaluation.spaces import float32
 
     names = {"alex": "AlexNet_Weights", "vgg": "VGG16_Weights"}
     network = _LPIPS(net=net, pnet_rand=True)
