@@ -182,7 +182,7 @@ def test_generated_showers(generator, tmp_path, capsys):
 def test_generated_footprints_are_signals_and_times(tmp_path):
     recipe = {
         "kind": "shower_gan",
-        "generator": {"latent": 3, "width": 4, "compress": 0.05, "signed": [1]},
+        "generator": {"latent": 3, "width": 4, "compress": 0.05, "signed": [1], "suppress": 0.03},
         "discriminator": {"width": 2},
         "discriminator_updates": 1,
     }

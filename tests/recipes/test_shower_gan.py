@@ -142,3 +142,21 @@ def test_mistakes():
         build(size=None)
     with pytest.raises(ConfigError, match=r"recipe\.pool_size"):
         build({"pool_size": 4})
+
+
+def test_in_use_small_cells_are_0_and_layers_keep_their_energy():
+    recipe = build()
+    generator = recipe.generator
+    latent, label = recipe.latent(torch.zeros(50, 1)), torch.zeros(50, dtype=torch.long)
+    generator.eval()
+    with torch.no_grad():
+        whole = generator(latent, label)
+        least = whole[whole > 0].median().item()
+        generator.config = generator.config.model_copy(update={"suppress": least})
+        cut = generator(latent, label)
+        torch.manual_seed(0)
+        trained = generator.train()(latent, label)
+    assert (cut[cut > 0] >= least * (1 - 1e-6)).float().mean() > 0.9  # layers of less energy keep their largest cell
+    assert 0.2 < (cut > 0).sum() / (whole > 0).sum() < 0.8
+    torch.testing.assert_close(cut.sum((2, 3)), whole.sum((2, 3)))
+    assert (trained[trained > 0] < least).any()

@@ -119,7 +119,7 @@ def rectified(y: Tensor) -> Tensor:
     return leaky + (F.relu(y) - leaky).detach()
 
 
-def suppressed(x: Tensor, least: float | Tensor) -> Tensor:
+def suppressed(x: Tensor, least: float) -> Tensor:
     """0 where |x| < least, and the gradient of x everywhere."""
     return x + (x * (x.abs() >= least) - x).detach()
 

@@ -16,7 +16,7 @@ from translate.batches import DiscriminatorOutput
 from translate.config.spec import Spec
 from translate.errors import ConfigError
 from translate.nn.blocks import BatchNorm, Conv2d
-from translate.nn.refiner import compressed, expanded, rectified, suppressed
+from translate.nn.refiner import compressed, expanded, rectified
 from translate.nn.residual import double
 
 Size = tuple[int, int]  # H, W
@@ -32,7 +32,8 @@ class ShowerGeneratorConfig(Spec):
     width: int = Field(default=128, ge=1)  # channels of the coarsest maps; half as many at full size
     compress: float | None = Field(default=None, gt=0)
     signed: tuple[int, ...] = ()
-    suppress: float = Field(default=0.0, ge=0)  # energies below this are 0, where the layer has others
+    # In use, not in training, energies below this are 0, where the layer has others.
+    suppress: float = Field(default=0.0, ge=0)
 
     def build(self, channels: int, size: Size, conditions: int, classes: int) -> "ShowerGenerator":
         return ShowerGenerator(self, channels, size, conditions, classes)
@@ -95,9 +96,9 @@ class ShowerGenerator(nn.Module):
         y = y + F.relu(0.1 - y.amax((2, 3), keepdim=True))  # one cell at least, or the energy would be lost
         cells = expanded(rectified(y), self.config.compress)
         cells = cells * energies / cells.sum((2, 3), keepdim=True)
-        if not self.config.suppress:
+        if self.training or not self.config.suppress:
             return cells
-        cells = suppressed(cells, cells.amax((2, 3), keepdim=True).clamp_max(self.config.suppress))
+        cells = cells * (cells >= cells.amax((2, 3), keepdim=True).clamp_max(self.config.suppress))
         return cells * energies / cells.sum((2, 3), keepdim=True).clamp_min(1e-12)
 
 
