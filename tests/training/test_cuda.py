@@ -22,6 +22,14 @@ from translate.training.start import _build, train
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
 
 Tiny = Callable[..., str]
+CONFIGS = (
+    "quickstart",
+    "wgan_gp_ring",
+    "wgan_calorimeter",
+    "refiner_calorimeter",
+    "cyclegan_calorimeter",
+    "dann_calorimeter",
+)
 WITHOUT_CHANCE = ("  instance_noise: {start: 0.1, end: 0.0}\n  labels: {flip: 0.1}\n  pool_size: 6\n", "")
 
 
@@ -58,17 +66,7 @@ def trainer(config: str, settings: list[str], folder: Path) -> Iterator[tuple[Tr
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
-@pytest.mark.parametrize(
-    "config",
-    [
-        "quickstart",
-        "wgan_gp_ring",
-        "wgan_calorimeter",
-        "refiner_calorimeter",
-        "cyclegan_calorimeter",
-        "dann_calorimeter",
-    ],
-)
+@pytest.mark.parametrize("config", CONFIGS)
 def test_a_step_does_not_wait_for_the_gpu(config: str, precision: str, tmp_path: Path) -> None:
     """But to see whether fp16 gradients overflowed."""
     settings = [f"precision={precision}", "data.batch_size=4", "doctor=false"]
@@ -112,17 +110,7 @@ def test_a_recorded_step_is_the_step(optimizer: str, exact: None, tiny: Tiny, tm
             torch.testing.assert_close(a_images, b_images, rtol=1e-2, atol=1e-2)
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        "quickstart",
-        "wgan_gp_ring",
-        "wgan_calorimeter",
-        "refiner_calorimeter",
-        "cyclegan_calorimeter",
-        "dann_calorimeter",
-    ],
-)
+@pytest.mark.parametrize("config", CONFIGS)
 def test_it_goes_on_as_without_a_graph(
     config: str, exact: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

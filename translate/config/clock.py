@@ -31,6 +31,8 @@ class Clock:
         """Whether no step was done yet."""
         return self.step == 0
 
+    # Recipes ask for ramps through `at` and `off` below, so that a clock can answer with something else than a number
+    # of this step: see translate.training.graph.
     def at(self, ramp: "Ramp") -> float:
         return ramp.at(self)
 

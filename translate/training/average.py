@@ -14,10 +14,11 @@ class Average(AveragedModel):
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """As torch does, which brings `n_averaged` to the device each time, and waits for it."""
+        """As torch does, but that brings `n_averaged` to the device each time, and waits for it."""
         if not self.n_averaged:
             super().update_parameters(model)
             return
         self._mix(list(self.module.parameters()), list(model.parameters()), self.n_averaged)
         for mine, other in zip(self.module.buffers(), model.buffers(), strict=True):
             mine.copy_(other)
+        self.n_averaged += 1

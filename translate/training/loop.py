@@ -132,7 +132,7 @@ class Trainer:
         self.meter.add(*(self.play if self.graph is None else self.graph)(draw, clock))
         self.step += 1
         for average in self.averages.values():
-            average.n_averaged.fill_(self.step)
+            average.n_averaged.fill_(self.step)  # which a recorded step does not count
 
     def play(self, draw: Callable[[], Any], clock: Clock) -> Values:
         """What the paper's algorithm does in one step. It may be recorded, and then does not run as Python."""
