@@ -11,7 +11,8 @@ from translate.batches import Adaptation
 from translate.config.clock import Clock, Ramp
 from translate.config.load import parse
 from translate.errors import ConfigError
-from translate.nn.digits import DomainBatchNorm
+from translate.nn.digits import Classifier, DomainBatchNorm
+from translate.nn.precision import set_precision
 from translate.recipes.dann import DANN, bars, certainty, information
 from translate.training.devices import Placement
 from translate.training.update import Update
@@ -58,6 +59,7 @@ VARIANTS: list[dict[str, Any]] = [
     {},
     {"condition": "prediction", "entropy_weighting": True},
     {"weights": {"adversarial": 0.5, "entropy": 0.1}},
+    {"weights": {"adversarial": 0.5, "virtual": 1.0}, "network": NETWORK | {"norm": "batch"}},
     {"objective": {"kind": "least_squares"}, "instance_noise": 0.1, "labels": {"real": 0.9}},
     {"objective": {"kind": "hinge"}, "constraint": {"kind": "spectral_norm"}},
     {"objective": {"kind": "wasserstein"}, "penalties": [{"kind": "gradient_penalty"}]},
@@ -128,6 +130,39 @@ def test_losses_are_those_of_the_paper() -> None:
         torch.autograd.grad(total, own, retain_graph=True), torch.autograd.grad(domains, own), strict=True
     ):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_virtual_adversarial_training_by_hand() -> None:
+    """Two classes of a linear map have one direction that matters, of either sign, whatever the search begins with."""
+    recipe = build(("a", "b"), weights={"adversarial": 0.3, "virtual": 0.5}, virtual_radius=1.5)
+    recipe.classifier = Classifier(torch.nn.Flatten(), 144, torch.nn.Linear(144, 2))
+    weight = recipe.classifier.head.weight
+    step = 1.5 * F.normalize(weight[1] - weight[0], dim=0).detach()
+    for number in range(5):
+        image = batch(number, 1).target
+        with torch.no_grad():
+            before = recipe.classifier(image).log_softmax(1)
+            shifted = [recipe.classifier(image + sign * step.view(1, 1, 12, 12)).log_softmax(1) for sign in (1, -1)]
+        wanted = [(before.exp() * (before - after)).sum() for after in shifted]
+        found = recipe.virtual(image)
+        assert min(abs(found - one) for one in wanted) < 1e-3 * found
+        assert found > 1e-4
+        assert torch.autograd.grad(found, weight)[0].abs().sum() > 0
+
+
+def test_virtual_images_leave_no_trace_in_statistics_and_want_no_bf16() -> None:
+    recipe, images = build(weights={"virtual": 1.0}, network=NETWORK | {"norm": "batch"}), batch().target
+    before = {name: value.clone() for name, value in recipe.classifier.named_buffers()}
+    found = []
+    for dtype in (torch.bfloat16, None):
+        set_precision(recipe.classifier, dtype)
+        torch.manual_seed(1)
+        found.append(recipe.virtual(images))
+    assert torch.equal(*found)
+    assert all(torch.equal(value, before[name]) for name, value in recipe.classifier.named_buffers())
+    recipe.view(images, True)
+    changed = {name for name, value in recipe.classifier.named_buffers() if not torch.equal(value, before[name])}
+    assert any("target_mean" in name for name in changed)
 
 
 def test_by_turns_the_features_go_the_same_way() -> None:
@@ -246,7 +281,8 @@ def test_what_cannot_be() -> None:
             config(**{key: value})
     with pytest.raises(ConfigError, match="reversal is one update; set updates: alternating"):
         config(discriminator_updates=2)
-    with pytest.raises(ConfigError, match="these data have numbers to be estimated"):
-        build(classes=(), condition="prediction")
+    for options in ({"condition": "prediction"}, {"weights": {"entropy": 0.1}}, {"weights": {"virtual": 0.1}}):
+        with pytest.raises(ConfigError, match="these data have numbers to be estimated"):
+            build(classes=(), **options)
     with pytest.raises(ConfigError, match="the source has 1 channels and the target 3"):
         DANN(config().recipe, {"source": 1, "target": 3}, (12, 12), CLASSES)

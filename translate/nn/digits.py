@@ -3,6 +3,8 @@
 Shapes: N images, C channels, H x W pixels, D features, K classes or numbers to be estimated.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -55,8 +57,23 @@ class DomainBatchNorm(BatchNorm):
     def forward(self, x: Tensor) -> Tensor:
         if not self.of_target:
             return super().forward(x)
-        mean, var, momentum = self.target_mean, self.target_var, self.momentum or 0.1
+        momentum = self.momentum or 0.1
+        kept = self.track_running_stats or not self.training
+        mean, var = (self.target_mean, self.target_var) if kept else (None, None)
         return F.batch_norm(x, mean, var, self.weight, self.bias, self.training, momentum, self.eps)
+
+
+@contextmanager
+def untracked(module: nn.Module) -> Iterator[None]:
+    """Inside, batch norm in training leaves its running statistics as they are: for images that are not the data's."""
+    layers = [layer for layer in module.modules() if isinstance(layer, BatchNorm)]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True
 
 
 class _Wide(nn.Module):

@@ -1,4 +1,4 @@
-"""Classifiers for a domain without labels: DANN, Ganin et al. 2016, and CDAN, Long et al. 2018.
+"""Classifiers for a domain without labels: DANN, Ganin et al. 2016, CDAN, Long et al. 2018, and VADA, Shu et al. 2018.
 
 Features, a label head trained on the source, and a discriminator of domains that the features are trained to defeat.
 Shapes: N examples, C channels, D features, K classes or numbers to be estimated.
@@ -17,7 +17,7 @@ from translate.batches import Adaptation
 from translate.config.clock import Clock, Ramp, Scheduled, at, off, peak
 from translate.config.spec import Kinded, Spec
 from translate.errors import ConfigError
-from translate.nn.digits import Classifier, ClassifierNetwork, DomainDiscriminatorConfig, MNISTConfig
+from translate.nn.digits import Classifier, ClassifierNetwork, DomainDiscriminatorConfig, MNISTConfig, untracked
 from translate.nn.precision import full_precision
 from translate.recipes.base import Recipe, Turn
 
@@ -25,6 +25,7 @@ from translate.recipes.base import Recipe, Turn
 class Weights(Spec):
     adversarial: Scheduled = Ramp(start=0, end=1, shape="logistic")  # λ; 0: the target is never looked at
     entropy: Scheduled = 0.0  # of information maximisation on the target: Liang et al. 2020 (SHOT), eqs. 3-4
+    virtual: Scheduled = 0.0  # of virtual adversarial training on the target: Shu et al. 2018 (VADA), eq. 6
 
 
 class DANNConfig(AdversarialConfig, Kinded):
@@ -41,6 +42,7 @@ class DANNConfig(AdversarialConfig, Kinded):
     updates: Literal["reversal", "alternating"] = "reversal"
     discriminator_updates: int = Field(default=1, ge=1)
     weights: Weights = Weights()
+    virtual_radius: float = Field(default=2.0, gt=0)  # L2 length of its perturbation of an image, in values as it comes
 
     @model_validator(mode="after")
     def _of_features(self) -> Self:
@@ -76,10 +78,11 @@ class DANN(Recipe, kind="dann"):
                 f"data: one network takes both domains, but the source has {channels['source']} channels and the "
                 f"target {channels['target']}"
             )
-        if not classes and (config.condition != "none" or config.entropy_weighting or peak(config.weights.entropy)):
+        weighted = max(peak(config.weights.entropy), peak(config.weights.virtual)) > 0
+        if not classes and (config.condition != "none" or config.entropy_weighting or weighted):
             raise ConfigError(
-                "recipe: condition, entropy_weighting and weights.entropy are of predicted classes, and these data "
-                "have numbers to be estimated: leave them out"
+                "recipe: condition, entropy_weighting, weights.entropy and weights.virtual are of predicted classes, "
+                "and these data have numbers to be estimated: leave them out"
             )
         self.config, self.classes = config, classes
         self.adversarial = peak(config.weights.adversarial) > 0
@@ -90,7 +93,7 @@ class DANN(Recipe, kind="dann"):
         inputs = self.classifier.width * (out if config.condition == "prediction" else 1)
         if self.adversarial:
             self.adversary = Adversary(config.discriminator.build(inputs), config, full_precision)
-        self.adapted = self.adversarial or peak(config.weights.entropy) > 0
+        self.adapted = self.adversarial or weighted
         self.classifier.on(self.adapted)
 
     def players(self) -> dict[str, list[nn.Module]]:
@@ -122,6 +125,8 @@ class DANN(Recipe, kind="dann"):
                 losses |= self.domain_losses(source, target, clock, strength)
             if not off(self.config.weights.entropy, clock):
                 losses["entropy"] = -at(self.config.weights.entropy, clock) * information(target.output)
+            if not off(self.config.weights.virtual, clock):
+                losses["virtual"] = at(self.config.weights.virtual, clock) * self.virtual(batch.target)
         yield Turn("network", losses)
         if self.adversarial and not alternating:
             self.adversary.enforce()
@@ -158,6 +163,23 @@ class DANN(Recipe, kind="dann"):
         if self.config.condition == "none":
             return view.features
         return (view.output.detach().softmax(1)[:, :, None] * view.features[:, None]).flatten(1)
+
+    def virtual(self, images: Tensor) -> Tensor:
+        """Mean KL(p(x) ‖ p(x + r)) on the target, r of the length that the config has, in the direction that one step
+        of the power method finds the most harmful: Miyato et al. 2018 (arXiv 1704.03976), eqs. 5-8, algorithm 1."""
+
+        def divergence(near: Tensor) -> Tensor:
+            return F.kl_div(self.view(near, True).output.log_softmax(1), wanted, reduction="batchmean")
+
+        def unit(direction: Tensor) -> Tensor:
+            return F.normalize(direction.flatten(1)).view_as(direction)
+
+        with full_precision(self.classifier), untracked(self.classifier):
+            with torch.no_grad():
+                wanted = self.view(images, True).output.softmax(1)
+            small = (1e-2 * unit(torch.randn_like(images))).requires_grad_()
+            (slope,) = torch.autograd.grad(divergence(images + small), [small])
+            return divergence(images + self.config.virtual_radius * unit(slope))
 
     def deployed(self) -> dict[str, nn.Module]:
         return {"classifier": self.classifier}
