@@ -135,6 +135,30 @@ def test_an_exported_refiner_does_the_same(refiner, showers, tmp_path):
     np.testing.assert_allclose(first.cells, second.cells, rtol=1e-3, atol=0.01)
 
 
+def test_a_refiner_that_knows_each_cell_takes_its_own_size(refiner, showers, tmp_path):
+    recipe = {
+        "kind": "refiner",
+        "generator": {"width": 4, "blocks": 1, "compress": 5.0, "mix": 3, "each_cell": True},
+        "discriminator": {"kind": "shower", "width": 2, "each_cell": True},
+        "discriminator_updates": 1,
+    }
+    data = {"kind": "detector", "gives": "unpaired_energies", "simulation": SIDE, "data": SIDE, "batch_size": 8}
+    run = trained(tmp_path, recipe=recipe, data=data)
+    card = load_networks(run)["refiner"].card
+    assert (card.one_size, card.trained_size) == (True, (6, 5))
+    assert not load_networks(refiner)["refiner"].card.one_size
+    _, path = showers
+    (onnx,) = export(run, tmp_path / "export")
+    refine(path, tmp_path / "torch.h5", run)
+    refine(path, tmp_path / "onnx.h5", onnx)
+    first, second = (open_showers(tmp_path / f"{name}.h5").read(0, 40) for name in ("torch", "onnx"))
+    np.testing.assert_allclose(first.cells, second.cells, rtol=1e-3, atol=0.01)
+    other = np.zeros((3, 2, 5, 6), np.float32)
+    for model in (run, onnx):
+        with pytest.raises(ModelError, match=r"image must be float32 \[N, 2, 6, 5\].*not float32 \[3, 2, 5, 6\]"):
+            open_session(model, precision="fp32").run({"image": other})
+
+
 def test_signed_tiles_stay_whole_counts(cyclegan, tmp_path):
     run, tiles = cyclegan
     arguments = ["refine", str(tiles / "test" / "a"), str(tmp_path / "out"), "--model", str(run), "--direction", "a2b"]

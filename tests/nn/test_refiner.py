@@ -125,7 +125,29 @@ def test_mixing_is_of_energies_and_begins_with_the_identity():
     torch.testing.assert_close(network(x), expected)
 
 
+def test_each_cell_may_have_weights_of_its_own():
+    """A dead cell, and one that is miscalibrated; no other is changed."""
+    network, x = RefinerConfig(**SMALL, compress=1.0, noise=1, each_cell=True).build(3, 3, (6, 5)), showers()
+    torch.nn.init.zeros_(network.last.weight)
+    torch.testing.assert_close(network(x), x)
+    with torch.no_grad():
+        network.cells.weight[2, 3, 1, SMALL["width"] + 1] = -1.0  # the features, then the cells: y − y
+        network.cells.bias[0, 4, 4] = -0.1
+    expected = x.clone()
+    expected[:, 1, 2, 3] = 0
+    expected[:, 0, 4, 4] = ((x[:, 0, 4, 4] + 1) * torch.tensor(-0.1).exp() - 1).clamp_min(0)
+    torch.testing.assert_close(network(x), expected)
+
+
+def test_weights_of_each_cell_need_one_size():
+    with pytest.raises(ConfigError, match=r"each_cell: .*recipe\.kind refiner and images of one size: set data\.crop"):
+        RefinerConfig(each_cell=True).build(3, 3)
+
+
 def test_every_weight_is_reached_and_size_is_free():
+    fixed = RefinerConfig(**SMALL, compress=1.0, noise=2, mix=3, each_cell=True).build(2, 2, (6, 5))
+    fixed(showers(2, 2)).log1p().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in fixed.parameters())
     network = RefinerConfig(**SMALL, compress=1.0, noise=2, mix=3).build(2, 2)
     for height, width in ((5, 9), (16, 4)):
         assert network(showers(2, 2, height, width)).shape == (2, 2, height, width)
@@ -211,6 +233,18 @@ def test_a_critic_sees_the_energy_of_each_layer():
     cells = torch.tensor([3.0, 0.5]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
     critic(compressed(cells, 1.0))
     torch.testing.assert_close(seen[0], torch.tensor([[48.0, 8.0]]).log1p())
+
+
+def test_a_critic_may_see_each_cell():
+    """With nothing from its convolutions it still tells one cell from its neighbour, and what is told is seen once."""
+    critics = [CriticConfig(width=2, each_cell=cells).build(2, (6, 5), 1.0, told=1) for cells in (False, True)]
+    assert [critic.features.in_features for critic in critics] == [4 * 2 * 2 * 2, 4 * 2 * 2 * 2 + 2 * 6 * 5]
+    one, other = torch.zeros(2, 1, 2, 6, 5)
+    one[0, 1, 2, 3] = other[0, 1, 2, 4] = 4.0
+    for critic, apart in zip(critics, (False, True), strict=True):
+        torch.nn.init.zeros_(critic.trunk[-3].weight)
+        first, second = (critic(cells, torch.ones(1, 1)).logits for cells in (one, other))
+        assert torch.equal(first, second) != apart
 
 
 @pytest.mark.parametrize("compress", [None, 0.1])

@@ -57,6 +57,7 @@ class Card(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     outputs: tuple[str, ...] = ()  # where the output is no picture but [N, K]: logits of these classes, or estimates
     multiple: Count = 1  # height and width must be multiples of this
     trained_size: tuple[int, int] | None = None  # height and width of the training pictures
+    one_size: bool = False  # takes pictures of `trained_size` alone
     preprocess: str | None = None  # how they came to that size: data.preprocess
     resize: str = "bicubic, antialiased"
     background: tuple[int, int, int] = (255, 255, 255)  # what transparent pictures are laid on

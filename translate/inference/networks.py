@@ -24,6 +24,7 @@ from translate.errors import CheckpointError, ConfigError
 from translate.inference.card import Card, Norm, Values
 from translate.nn import Generator
 from translate.nn.blocks import BatchNorm, Dropout, GroupNorm, InstanceNorm, Noise
+from translate.nn.refiner import EachCell
 from translate.recipes import Recipe, find
 
 
@@ -199,7 +200,8 @@ def _card(path: Path, run: Run, recipe: Recipe, name: str, state: Mapping[str, A
     of_run = path.resolve().parent.name == "checkpoints" and (folder / "config.yaml").is_file()
     source, target = recipe.sides()[name]
     assert isinstance(run.data, SourceConfig)
-    step, units = state["clock"]["step"], state.get("units", {})
+    step, size, units = state["clock"]["step"], size_of(run.data), state.get("units", {})
+    layers = list(recipe.deployed()[name].modules())
     made: dict[str, Any] = {}
     if source is None:  # from noise
         prior = getattr(run.recipe, "prior", "normal")
@@ -213,10 +215,11 @@ def _card(path: Path, run: Run, recipe: Recipe, name: str, state: Mapping[str, A
         outputs=recipe.outputs(),
         **made,
         multiple=recipe.multiple(run.recipe),
-        trained_size=size_of(run.data),
+        trained_size=size,
+        one_size=size is not None and (bool(recipe.outputs()) or any(isinstance(layer, EachCell) for layer in layers)),
         **run.data.model_dump(include={"preprocess", "background", "float_range", "normalisation", "energy_unit"}),
         norm=norm_of(recipe.deployed()[name]),
-        noise=any(isinstance(layer, Noise) for layer in recipe.deployed()[name].modules()),
+        noise=any(isinstance(layer, Noise) for layer in layers),
         step=step,
         metrics=_metrics(folder / "metrics.jsonl", step) if of_run else {},
         config_hash=config_hash(state["config"]),

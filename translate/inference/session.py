@@ -68,9 +68,12 @@ class Session(ABC):
         for name, array in inputs.items():
             if name == "image":
                 channels = None if card.source is None else card.source.channels
-                wanted = f"float32 [N, {channels}, H, W], H and W multiples of {card.multiple}"
+                size = card.trained_size if card.one_size else None
+                sizes = "{}, {}]".format(*size) if size else f"H, W], H and W multiples of {card.multiple}"
+                wanted = f"float32 [N, {channels}, {sizes}"
                 fits = array.dtype == np.float32 and array.ndim == 4 and array.shape[1] == channels
-                fits = fits and all(size > 0 and size % card.multiple == 0 for size in array.shape[2:])
+                fits = fits and all(side > 0 and side % card.multiple == 0 for side in array.shape[2:])
+                fits = fits and (size is None or array.shape[2:] == size)
             elif name == "latent":
                 wanted = f"float32 [N, {card.latent}]"
                 fits = array.dtype == np.float32 and array.shape[1:] == (card.latent,)

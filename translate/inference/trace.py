@@ -114,7 +114,7 @@ def _free(card: Card) -> tuple[dict[int, Any], ...]:
     """Which axes of each input are free; a size that is a multiple of something is written as one."""
     batch = torch.export.Dim("batch", min=1)
     axes: list[dict[int, Any]] = [{0: batch} for _ in card.inputs]
-    if card.latent is None and not (card.outputs and card.trained_size):
+    if card.latent is None and not card.one_size:
         for axis, name in ((2, "height"), (3, "width")):
             size = card.multiple * torch.export.Dim(name, min=1) if card.multiple > 1 else torch.export.Dim.DYNAMIC
             axes[0][axis] = size

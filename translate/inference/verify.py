@@ -26,10 +26,10 @@ DECIBELS = {"fp16": 40.0, "int8": 35.0}  # the least PSNR of the others
 def shapes(card: Card) -> list[tuple[int, int, int]]:
     """N, H and W to verify a graph at; it is traced at the first, of two multiples or more: 1 would be a constant.
 
-    Classifiers take the size of their training. Others not below 16 x 16: norms over a handful of pixels magnify
+    Some take the size of their training alone. Others not below 16 x 16: norms over a handful of pixels magnify
     rounding, and PyTorch itself would be 1e-4 from the truth.
     """
-    if card.outputs and card.trained_size:
+    if card.one_size and card.trained_size:
         return [(count, *card.trained_size) for count in (2, 1, 3)]
     small, large = (card.multiple * math.ceil(least / card.multiple) for least in (16, max(64, 2 * card.multiple)))
     return [(2, large, large), (1, small, small), (3, small, large)]

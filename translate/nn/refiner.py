@@ -33,6 +33,7 @@ class RefinerConfig(Spec):
     compress: float | None = Field(default=None, gt=0)
     noise: int = Field(default=0, ge=0)
     mix: Literal[0, 1, 3, 5] = 0  # cells that the map spans, in all layers: gain, cross-talk, response of wires
+    each_cell: bool = False  # g ends in weights of each cell, too, for what is at a place: dead, hot, miscalibrated
     suppress: float = Field(default=0.0, ge=0)  # |output| below this is 0: the zero suppression of the data, if known
     saturate: float | None = Field(default=None, gt=0)  # and |output| never above this: the range of their electronics
     readout_noise: float = Field(default=0.0, ge=0)  # and σ of the normal noise after that, as in events without beam
@@ -41,19 +42,25 @@ class RefinerConfig(Spec):
     def multiple(self) -> int:
         return 1
 
-    def build(self, channels_in: int, channels_out: int) -> "Refiner":
+    def build(self, channels_in: int, channels_out: int, size: tuple[int, int] | None = None) -> "Refiner":
+        """`size`, height and width, is needed for `each_cell`: the refiner then takes no other."""
+        if self.each_cell and size is None:
+            raise ConfigError(
+                "recipe.generator.each_cell: is for recipe.kind refiner and images of one size: set data.crop to that "
+                "of the files"
+            )
         if channels_in != channels_out:
             raise ConfigError(
                 f"recipe.generator: a refiner changes an image of {channels_in} channels into one of as many, not of "
                 f"{channels_out}: choose resnet or unet"
             )
-        return Refiner(self, channels_in)
+        return Refiner(self, channels_in, size if self.each_cell else None)
 
 
 class Refiner(nn.Module):
     """[N, C, H, W] → the same shape and units, float32; nearly the identity when it is new."""
 
-    def __init__(self, config: RefinerConfig, channels: int) -> None:
+    def __init__(self, config: RefinerConfig, channels: int, size: tuple[int, int] | None = None) -> None:
         super().__init__()
         self.config = config
         w, padding = config.width, config.kernel // 2
@@ -68,6 +75,7 @@ class Refiner(nn.Module):
         nn.init.normal_(self.last.weight, 0.0, 1e-3)
         assert self.last.bias is not None
         nn.init.zeros_(self.last.bias)
+        self.cells = EachCell(w + channels + config.noise, channels, size) if size else None
         most, t = config.saturate, config.compress
         self.readout = Noise(channels) if config.readout_noise else None
         self.most = most if most is None or t is None else math.log1p(most / t)  # of the sum
@@ -75,7 +83,10 @@ class Refiner(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = compressed(x if self.mix is None else self.mix(x), self.config.compress)
         seen = y if self.noise is None else torch.cat([y, self.noise(y)], 1)
-        y = y + self.last(self.blocks(self.first(seen))).float()
+        features = self.blocks(self.first(seen))
+        y = y + self.last(features).float()
+        if self.cells is not None:
+            y = y + self.cells(torch.cat([features, seen], 1))
         y = rectified(y) if self.config.positive else y
         if self.most is not None:
             y = y.clamp(-self.most, self.most)
@@ -96,6 +107,22 @@ class Mix(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x.float(), self.weight, padding="same")
+
+
+class EachCell(nn.Module):
+    """A linear map of the channels of each cell, with weights of its own; 0 when it is new. Float32.
+
+    [N, C, H, W] → [N, C', H, W]. Locally connected layers: de Oliveira et al. 2017 (arXiv 1701.05927), sec. 4.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(*size, channels_out, channels_in))
+        self.bias = nn.Parameter(torch.zeros(channels_out, *size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.weight @ x.float().permute(2, 3, 1, 0)  # [H, W, C', N]
+        return out.permute(3, 2, 0, 1) + self.bias
 
 
 class RefinerBlock(nn.Module):

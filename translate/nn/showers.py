@@ -145,6 +145,7 @@ class CriticConfig(Spec):
 
     kind: Literal["shower"] = "shower"
     width: int = Field(default=64, ge=1)
+    each_cell: bool = False  # the first full layer sees the cells, too, which a stride blurs: one dead or hot cell
 
     def build(self, channels: int, size: Size | None, compress: float | None = None, told: int = 0) -> "Critic":
         if size is None:
@@ -157,23 +158,25 @@ class Critic(nn.Module):
 
     def __init__(self, config: CriticConfig, channels: int, size: Size, compress: float | None, told: int) -> None:
         super().__init__()
-        self.compress, w = compress, config.width
+        self.compress, self.each_cell, w = compress, config.each_cell, config.width
         layers: list[nn.Module] = []
         before = channels + told
         for width, stride in ((w, 1), (2 * w, 1), (2 * w, 2), (4 * w, 1), (4 * w, 2)):
             layers += [Conv2d(before, width, 3, stride, 1), nn.LeakyReLU(0.2)]
             before = width
         self.trunk = nn.Sequential(*layers, nn.Flatten())
-        self.features = nn.Linear(4 * w * math.prod(math.ceil(side / 4) for side in size), 2 * w)
+        seen = 4 * w * math.prod(math.ceil(side / 4) for side in size)
+        self.features = nn.Linear(seen + (channels * math.prod(size) if config.each_cell else 0), 2 * w)
         self.logit = nn.Sequential(nn.Linear(2 * w + channels + told, 2 * w), nn.LeakyReLU(0.2), nn.Linear(2 * w, 1))
 
     def forward(self, showers: Tensor, told: Tensor | None = None) -> DiscriminatorOutput:
         sums = compressed(expanded(showers, self.compress).sum((2, 3)), self.compress)  # [N, C]
         if self.compress is None:
             sums = sums / math.sqrt(showers[0, 0].numel())  # as steep as a cell
-        beside = [sums]
+        beside, cells = [sums], showers.flatten(1)
         if told is not None:
             beside.append(told)
             showers = torch.cat([showers, told[:, :, None, None].expand(-1, -1, *showers.shape[2:])], 1)
-        features = F.leaky_relu(self.features(self.trunk(showers).float()), 0.2)
+        seen = self.trunk(showers).float()
+        features = F.leaky_relu(self.features(torch.cat([seen, cells], 1) if self.each_cell else seen), 0.2)
         return DiscriminatorOutput(self.logit(torch.cat([features, *beside], 1)), features)

@@ -59,7 +59,7 @@ class Refiner(Recipe, kind="refiner"):
         super().__init__(config, channels, size, classes)
         self.weights, self.compress = config.weights, config.generator.compress
         self.draws = config.discriminator_updates
-        self.refiner = config.generator.build(channels["a"], channels["b"])
+        self.refiner = config.generator.build(channels["a"], channels["b"], size)
 
         def critic(spec: PatchGANConfig | PixelGANConfig | CriticConfig) -> nn.Module:
             layers = channels["b"] + channels.get("energy", 0)
