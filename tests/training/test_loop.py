@@ -128,8 +128,6 @@ def test_a_mistake_is_one_line_and_status_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    if "device=cuda" in arguments and torch.cuda.is_available():
-        pytest.skip("there is a GPU")
     assert main(["train", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
