@@ -10,6 +10,7 @@ from translate.data.adaptation import Domain, Domains
 from translate.data.digits import DigitsConfig
 from translate.data.source import SourceConfig
 from translate.detector.normalisation import Normalisation
+from translate.errors import ConfigError
 from translate.study.domains import apart, halves, recoded, translated, unlabelled
 from translate.study.variants import translator, variants
 
@@ -89,3 +90,14 @@ def test_the_configs_variants(name: str) -> None:
     assert found["dann_im"].weights.entropy > found["dann"].weights.entropy == 0
     method = translator(run)
     assert method is None or method.data.labels is False
+
+
+def test_a_translator_may_be_changed() -> None:
+    run = load("dann_usps2mnist", ["study.translator_set=[schedule.epochs=8, seed=3]"])
+    usual, other = translator(load("dann_usps2mnist")), translator(run)
+    assert (other.schedule.epochs, other.seed) == (8, 3)
+    assert other == usual.model_copy(update={"schedule": other.schedule, "seed": 3})
+    with pytest.raises(ConfigError, match="translator_set: is of a translator; set translator, too"):
+        load("dann_calorimeter", ["study.translator=null", "study.translator_set=[seed=3]"])
+    with pytest.raises(ConfigError, match="epochs"):
+        translator(load("dann_usps2mnist", ["study.translator_set=[schedule.epoch=8]"]))

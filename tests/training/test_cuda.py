@@ -19,7 +19,7 @@ from translate.training.journal import read
 from translate.training.loop import Trainer
 from translate.training.start import _build, train
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and pytest -m gpu")]
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="of pytest -m gpu, on a GPU")]
 
 Tiny = Callable[..., str]
 CONFIGS = (

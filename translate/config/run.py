@@ -2,7 +2,7 @@
 
 import importlib
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
@@ -181,6 +181,13 @@ class Study(Spec):
         default={"dann": ("recipe.condition=none",), "cdan": ("recipe.condition=prediction",)}, min_length=1
     )
     translator: str | None = None  # the config of a method that makes source images look like the target's
+    translator_set: tuple[str, ...] = ()  # what of that config is to be different
+
+    @model_validator(mode="after")
+    def _of_a_translator(self) -> Self:
+        if self.translator_set and not self.translator:
+            raise ValueError("translator_set: is of a translator; set translator, too")
+        return self
 
 
 class Run(Spec):

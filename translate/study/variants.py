@@ -62,7 +62,9 @@ def select(found: Sequence[Variant], names: Sequence[str]) -> list[Variant]:
 
 
 def translator(run: Run) -> Run | None:
-    return load(run.study.translator) if run.study and run.study.translator else None
+    """Raises ConfigError for a config that cannot be used."""
+    study = run.study or Study()
+    return load(study.translator, study.translator_set) if study.translator else None
 
 
 def changed(run: Run, overrides: Sequence[str]) -> Run:
