@@ -157,6 +157,10 @@ def test_a_refiner_that_knows_each_cell_takes_its_own_size(refiner, showers, tmp
     for model in (run, onnx):
         with pytest.raises(ModelError, match=r"image must be float32 \[N, 2, 6, 5\].*not float32 \[3, 2, 5, 6\]"):
             open_session(model, precision="fp32").run({"image": other})
+    write_showers(tmp_path / "other.npz", [Showers.of(other, np.ones(3), np.zeros(3, int))])
+    with pytest.raises(ModelError, match=r"run: takes 2 6x5 layers of cells; .*other\.npz has 5x6, 5x6"):
+        refine(tmp_path / "other.npz", tmp_path / "out.npz", run)
+    assert not (tmp_path / "out.npz").exists()
 
 
 def test_signed_tiles_stay_whole_counts(cyclegan, tmp_path):

@@ -41,9 +41,11 @@ def refine(
     if card.source is None:
         raise ModelError(f"{model}: generates showers from noise: use translate generate")
     with closing(open_showers(source, options)) as file:
-        if len(file.shapes) != card.source.channels or len(set(file.shapes)) > 1:
+        size = card.trained_size if card.one_size else None
+        if len(file.shapes) != card.source.channels or set(file.shapes) != {size or file.shapes[0]}:
             shapes = ", ".join("x".join(map(str, shape)) for shape in file.shapes)
-            raise ModelError(f"{model}: takes {card.source.channels} equal layers of cells; {source} has {shapes}")
+            equal = "{}x{}".format(*size) if size else "equal"
+            raise ModelError(f"{model}: takes {card.source.channels} {equal} layers of cells; {source} has {shapes}")
         if file.units != (taken := card.source.units or file.units):
             raise DataError(
                 f"{source}: has cells in {', '.join(file.units)}, but {model} takes {', '.join(taken)}; where the file "
