@@ -23,7 +23,7 @@ from translate.recipes.base import Recipe, Turn
 
 
 class Weights(Spec):
-    adversarial: Scheduled = Ramp(start=0, end=1, shape="logistic")  # λ; 0: the target is never looked at
+    adversarial: Scheduled = Ramp(start=0, end=1, shape="logistic")  # λ; all 0: the target is never looked at
     entropy: Scheduled = 0.0  # of information maximisation on the target: Liang et al. 2020 (SHOT), eqs. 3-4
     virtual: Scheduled = 0.0  # of virtual adversarial training on the target: Shu et al. 2018 (VADA), eq. 6
 
