@@ -5,13 +5,14 @@ import pytest
 import torch
 from torch import nn
 
+from translate.batches import Adaptation
 from translate.config.load import load
 from translate.data.adaptation import Domain, Domains
 from translate.data.digits import DigitsConfig
-from translate.data.source import SourceConfig
+from translate.data.source import Source, SourceConfig
 from translate.detector.normalisation import Normalisation
 from translate.errors import ConfigError
-from translate.study.domains import apart, halves, recoded, translated, unlabelled
+from translate.study.domains import MemorySource, apart, halves, recoded, translated, unlabelled
 from translate.study.variants import translator, variants
 
 
@@ -82,6 +83,28 @@ def test_translated_in_the_translators_own_normalisation() -> None:
     assert recoded(part, digits, digits) is part
 
 
+class Shown(Source):
+    channels, batch_type, classes = {}, Adaptation, ()
+
+    def __init__(self, config: SourceConfig) -> None:
+        self.config = config
+
+    def describe(self) -> str:
+        return "shown"
+
+    def picture(self, columns: Any) -> Any:
+        return self.config
+
+
+def test_pictures_of_a_translator_are_in_its_normalisation(domains: Domains) -> None:
+    here, there = Detector(normalisation=Normalisation(kind="log", scale=1000, threshold=10)), Detector()
+    original = Shown(here)
+    assert MemorySource(original, domains).picture({}) is here
+    assert MemorySource(original, domains, there).picture({}) is there
+    assert original.picture({}) is here
+    assert MemorySource(original, domains, DigitsConfig(root="x")).picture({}) is None
+
+
 @pytest.mark.parametrize("name", ["dann_usps2mnist", "dann_mnist2usps", "dann_calorimeter"])
 def test_the_configs_variants(name: str) -> None:
     run = load(name)
@@ -92,11 +115,21 @@ def test_the_configs_variants(name: str) -> None:
     assert method is None or method.data.labels is False
 
 
+def test_source_only_is_so_in_a_config_with_all_terms() -> None:
+    on = ["recipe.weights.entropy=0.1", "recipe.weights.virtual=0.1", "recipe.condition=prediction"]
+    alone = {variant.name: variant.run.recipe for variant in variants(load("dann_usps2mnist", on))}["source_only"]
+    assert alone == variants(load("dann_usps2mnist"))[0].run.recipe
+    assert alone.weights.virtual == alone.weights.entropy == alone.weights.adversarial == 0
+
+
 def test_a_translator_may_be_changed() -> None:
     run = load("dann_usps2mnist", ["study.translator_set=[schedule.epochs=8, seed=3]"])
     usual, other = translator(load("dann_usps2mnist")), translator(run)
     assert (other.schedule.epochs, other.seed) == (8, 3)
     assert other == usual.model_copy(update={"schedule": other.schedule, "seed": 3})
+    sets = ["study.translator=refiner_calorimeter", "study.translator_set=['data.crop=[24, 12]']"]
+    with pytest.raises(ConfigError, match=r"study.translator: refiner_calorimeter is of images of 24x12, .* 12x12:"):
+        translator(load("dann_calorimeter", sets))
     with pytest.raises(ConfigError, match="translator_set: is of a translator; set translator, too"):
         load("dann_calorimeter", ["study.translator=null", "study.translator_set=[seed=3]"])
     with pytest.raises(ConfigError, match="epochs"):

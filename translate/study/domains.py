@@ -1,5 +1,6 @@
 """Two domains in memory as a source of training data, for variants that change what is in them."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,12 @@ class MemorySource(Source):
         return self.original.describe()
 
     def picture(self, columns: Mapping[str, Sequence[Tensor]]) -> "Image.Image | None":
-        return self.original.picture(columns)
+        """As the original source shows them, in the translator's normalisation where these are of one."""
+        if type(self.config) is not type(self.original.config):
+            return None
+        shown = copy.copy(self.original)
+        shown.config = self.config
+        return shown.picture(columns)
 
 
 def unlabelled(domains: Domains) -> Domains:

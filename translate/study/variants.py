@@ -5,11 +5,13 @@ from typing import Literal, NamedTuple
 
 from translate.config.load import dump, load, parse
 from translate.config.run import Run, Study
+from translate.data.source import SourceConfig, size_of
 from translate.errors import ConfigError, unknown
 
 SOURCE_ONLY = (
     "recipe.weights.adversarial=0",
     "recipe.weights.entropy=0",
+    "recipe.weights.virtual=0",
     "recipe.condition=none",
     "recipe.entropy_weighting=false",
 )
@@ -64,7 +66,18 @@ def select(found: Sequence[Variant], names: Sequence[str]) -> list[Variant]:
 def translator(run: Run) -> Run | None:
     """Raises ConfigError for a config that cannot be used."""
     study = run.study or Study()
-    return load(study.translator, study.translator_set) if study.translator else None
+    if not study.translator:
+        return None
+    method = load(study.translator, study.translator_set)
+    assert isinstance(run.data, SourceConfig)
+    assert isinstance(method.data, SourceConfig)
+    size, other = size_of(run.data), size_of(method.data)
+    if size and other and size != other:
+        raise ConfigError(
+            f"study.translator: {study.translator} is of images of {other[0]}x{other[1]}, these data have "
+            f"{size[0]}x{size[1]}: choose another, or set its size in study.translator_set (of a detector: data.crop)"
+        )
+    return method
 
 
 def changed(run: Run, overrides: Sequence[str]) -> Run:
