@@ -111,6 +111,15 @@ def test_noise_of_the_electronics_comes_after_their_range_and_before_zero_suppre
     assert signed(torch.zeros(100, 3, 24, 24)).min() <= -25
 
 
+def test_the_electronics_are_the_last_of_all():
+    x, config = showers(), RefinerConfig(**SMALL, compress=1.0, saturate=400.0, suppress=25.0)
+    network = config.build(3, 3)
+    deposits = network(x, read_out=False)
+    assert (deposits > 500).any()
+    assert ((deposits > 0) & (deposits < 25)).any()
+    torch.testing.assert_close(network.read_out(deposits), network(x), rtol=0, atol=0)
+
+
 def test_mixing_is_of_energies_and_begins_with_the_identity():
     network, x = RefinerConfig(**SMALL, compress=1.0, mix=3).build(2, 2), showers(layers=2)
     torch.nn.init.zeros_(network.last.weight)

@@ -87,6 +87,24 @@ def test_losses_are_those_of_the_paper():
     assert "gradient_penalty" in turns[0].losses
 
 
+@pytest.mark.parametrize("limit", [{"saturate": 0.5}, {"suppress": 0.5}, {"readout_noise": 3.0}])
+def test_what_is_kept_is_what_was_there_before_the_electronics(limit):
+    recipe = build(
+        {
+            "weights": {"energy": 1.0, "layers": 1.0, "centroid": 1.0},
+            "generator": {"width": 8, "blocks": 1, "compress": 0.5} | limit,
+        }
+    )
+    torch.nn.init.zeros_(recipe.refiner.last.weight)  # R is the identity, and then the electronics
+    batch = Unpaired(images(), images(seed=1))
+    losses = list(recipe.step(lambda: batch, Clock(0, 0, 1)))[-1].losses
+    refined = recipe.refiner(batch.a)
+    for name, change in (("energy", energy_change), ("layers", layer_changes), ("centroid", centroid_change)):
+        assert losses[name].item() == pytest.approx(0, abs=1e-10)
+        assert change(batch.a, refined) > 1e-3
+    assert losses["l1"] > 0.05  # images are compared as they are seen
+
+
 def test_the_critic_is_told_each_energy():
     recipe = build({"generator": {"width": 8, "blocks": 1, "compress": 0.5}}, energy=True)
     batch = UnpairedEnergies(images(), images(seed=1), torch.rand(16, 1), 1 + torch.rand(16, 1))

@@ -3,7 +3,6 @@
 Shapes: N images, C channels (layers of a detector), H x W pixels.
 """
 
-import math
 from typing import Literal
 
 import torch
@@ -76,11 +75,10 @@ class Refiner(nn.Module):
         assert self.last.bias is not None
         nn.init.zeros_(self.last.bias)
         self.cells = EachCell(w + channels + config.noise, channels, size) if size else None
-        most, t = config.saturate, config.compress
         self.readout = Noise(channels) if config.readout_noise else None
-        self.most = most if most is None or t is None else math.log1p(most / t)  # of the sum
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, read_out: bool = True) -> Tensor:
+        """Without `read_out` as the detector had it before `saturate`, `readout_noise` and `suppress`."""
         y = compressed(x if self.mix is None else self.mix(x), self.config.compress)
         seen = y if self.noise is None else torch.cat([y, self.noise(y)], 1)
         features = self.blocks(self.first(seen))
@@ -88,13 +86,18 @@ class Refiner(nn.Module):
         if self.cells is not None:
             y = y + self.cells(torch.cat([features, seen], 1))
         y = rectified(y) if self.config.positive else y
-        if self.most is not None:
-            y = y.clamp(-self.most, self.most)
         y = expanded(y, self.config.compress)
+        return self.read_out(y) if read_out else y
+
+    def read_out(self, x: Tensor) -> Tensor:
+        """What the electronics make of it: their range, their noise and zero suppression, in this order."""
+        config = self.config
+        if config.saturate is not None:
+            x = x.clamp(-config.saturate, config.saturate)
         if self.readout is not None:
-            y = y + self.config.readout_noise * self.readout(y)
-            y = rectified(y) if self.config.positive else y
-        return suppressed(y, self.config.suppress) if self.config.suppress else y
+            x = x + config.readout_noise * self.readout(x)
+            x = rectified(x) if config.positive else x
+        return suppressed(x, config.suppress) if config.suppress else x
 
 
 class Mix(nn.Module):

@@ -22,6 +22,9 @@ from translate.recipes.base import Comparison, Recipe, Turn, l1
 
 
 class Weights(Spec):
+    """What is kept is kept before `saturate`, `readout_noise` and `suppress`: energy that the electronics do not show
+    would else be put into the neighbours of a cell that is full."""
+
     adversarial: Scheduled = 1.0
     l1: Scheduled = 1.0  # of |R(x) − x|, in the units of the critic's input
     energy: Scheduled = 0.0  # of the sum over an image being kept; leave it at 0 where data have another gain
@@ -82,23 +85,24 @@ class Refiner(Recipe, kind="refiner"):
             )
             yield Turn("discriminator", losses)
             self.adversary.enforce()
-        refined = self.refiner(simulated)
-        yield Turn("refiner", self.refiner_losses(simulated, refined, of_simulated, clock))
+        deposits = self.refiner(simulated, read_out=False)
+        yield Turn("refiner", self.refiner_losses(simulated, deposits, of_simulated, clock))
 
     def refiner_losses(
-        self, simulated: Tensor, refined: Tensor, energy: Tensor | None, clock: Clock
+        self, simulated: Tensor, deposits: Tensor, energy: Tensor | None, clock: Clock
     ) -> dict[str, Tensor]:
+        refined = self.refiner.read_out(deposits)
         weights, before, after = self.weights, self.seen(simulated), self.seen(refined)
         verdict = self.adversary.generator_loss(self.shown(refined, energy), clock)
         losses = {"adversarial": at(weights.adversarial, clock) * verdict}
         if peak(weights.l1) > 0:
             losses["l1"] = at(weights.l1, clock) * l1(after, before)
         if peak(weights.energy) > 0:
-            losses["energy"] = at(weights.energy, clock) * energy_change(simulated, refined)
+            losses["energy"] = at(weights.energy, clock) * energy_change(simulated, deposits)
         if peak(weights.layers) > 0:
-            losses["layers"] = at(weights.layers, clock) * layer_changes(simulated, refined)
+            losses["layers"] = at(weights.layers, clock) * layer_changes(simulated, deposits)
         if peak(weights.centroid) > 0:
-            losses["centroid"] = at(weights.centroid, clock) * centroid_change(simulated, refined)
+            losses["centroid"] = at(weights.centroid, clock) * centroid_change(simulated, deposits)
         return losses
 
     def seen(self, images: Tensor) -> Tensor:
