@@ -87,7 +87,7 @@ def test_losses_are_those_of_the_paper():
     assert "gradient_penalty" in turns[0].losses
 
 
-@pytest.mark.parametrize("limit", [{"saturate": 0.5}, {"suppress": 0.5}, {"readout_noise": 3.0}])
+@pytest.mark.parametrize("limit", [{"saturate": 0.5}, {"saturate": 0.8, "suppress": 0.5}, {"readout_noise": 3.0}])
 def test_what_is_kept_is_what_was_there_before_the_electronics(limit):
     recipe = build(
         {
@@ -103,6 +103,16 @@ def test_what_is_kept_is_what_was_there_before_the_electronics(limit):
         assert losses[name].item() == pytest.approx(0, abs=1e-10)
         assert change(batch.a, refined) > 1e-3
     assert losses["l1"] > 0.05  # images are compared as they are seen
+
+
+def test_zero_suppression_alone_belongs_to_what_is_kept():
+    recipe = build(
+        {"weights": {"energy": 1.0}, "generator": {"width": 8, "blocks": 1, "compress": 0.5, "suppress": 0.5}}
+    )
+    batch = Unpaired(images(), images(seed=1))
+    losses = list(recipe.step(lambda: batch, Clock(0, 0, 1)))[-1].losses
+    torch.testing.assert_close(losses["energy"], energy_change(batch.a, recipe.refiner(batch.a)))
+    assert losses["energy"] > 1e-3
 
 
 def test_the_critic_is_told_each_energy():

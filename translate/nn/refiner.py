@@ -41,6 +41,11 @@ class RefinerConfig(Spec):
     def multiple(self) -> int:
         return 1
 
+    @property
+    def limited(self) -> bool:
+        """Whether the electronics do more than zero suppression: energy is lost in them, or added."""
+        return self.saturate is not None or self.readout_noise > 0
+
     def build(self, channels_in: int, channels_out: int, size: tuple[int, int] | None = None) -> "Refiner":
         """`size`, height and width, is needed for `each_cell`: the refiner then takes no other."""
         if self.each_cell and size is None:

@@ -22,8 +22,8 @@ from translate.recipes.base import Comparison, Recipe, Turn, l1
 
 
 class Weights(Spec):
-    """What is kept is kept before `saturate`, `readout_noise` and `suppress`: energy that the electronics do not show
-    would else be put into the neighbours of a cell that is full."""
+    """Where the refiner has `saturate` or `readout_noise`, what is kept is kept before them: energy that electronics do
+    not show would else be put into the neighbours of a cell that is full."""
 
     adversarial: Scheduled = 1.0
     l1: Scheduled = 1.0  # of |R(x) − x|, in the units of the critic's input
@@ -92,17 +92,18 @@ class Refiner(Recipe, kind="refiner"):
         self, simulated: Tensor, deposits: Tensor, energy: Tensor | None, clock: Clock
     ) -> dict[str, Tensor]:
         refined = self.refiner.read_out(deposits)
+        kept = deposits if self.refiner.config.limited else refined
         weights, before, after = self.weights, self.seen(simulated), self.seen(refined)
         verdict = self.adversary.generator_loss(self.shown(refined, energy), clock)
         losses = {"adversarial": at(weights.adversarial, clock) * verdict}
         if peak(weights.l1) > 0:
             losses["l1"] = at(weights.l1, clock) * l1(after, before)
         if peak(weights.energy) > 0:
-            losses["energy"] = at(weights.energy, clock) * energy_change(simulated, deposits)
+            losses["energy"] = at(weights.energy, clock) * energy_change(simulated, kept)
         if peak(weights.layers) > 0:
-            losses["layers"] = at(weights.layers, clock) * layer_changes(simulated, deposits)
+            losses["layers"] = at(weights.layers, clock) * layer_changes(simulated, kept)
         if peak(weights.centroid) > 0:
-            losses["centroid"] = at(weights.centroid, clock) * centroid_change(simulated, deposits)
+            losses["centroid"] = at(weights.centroid, clock) * centroid_change(simulated, kept)
         return losses
 
     def seen(self, images: Tensor) -> Tensor:
