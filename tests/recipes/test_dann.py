@@ -58,6 +58,8 @@ def trained(recipe: DANN, steps: int = 8, total: int = 8, optimizer: str = "kind
 VARIANTS: list[dict[str, Any]] = [
     {},
     {"condition": "prediction", "entropy_weighting": True},
+    {"class_weighting": True, "condition": "prediction"},
+    {"class_weighting": True, "updates": "alternating"},
     {"weights": {"adversarial": 0.5, "entropy": 0.1}},
     {"weights": {"adversarial": 0.5, "virtual": 1.0}, "network": NETWORK | {"norm": "batch"}},
     {"objective": {"kind": "least_squares"}, "instance_noise": 0.1, "labels": {"real": 0.9}},
@@ -179,7 +181,14 @@ def test_by_turns_the_features_go_the_same_way() -> None:
 
 @pytest.mark.parametrize("optimizer", ["kind: sgd, momentum: 0.9", "kind: adam, lr: 1e-3"])
 @pytest.mark.parametrize(
-    "options", [{}, {"condition": "prediction"}, {"updates": "alternating"}, {"network": NETWORK | {"norm": "batch"}}]
+    "options",
+    [
+        {},
+        {"condition": "prediction"},
+        {"class_weighting": True},
+        {"updates": "alternating"},
+        {"network": NETWORK | {"norm": "batch"}},
+    ],
 )
 def test_lambda_0_is_training_on_the_source_bit_for_bit(options: dict[str, Any], optimizer: str) -> None:
     """Both against a recipe without adversary and against plain PyTorch; the discriminator trains all the while."""
@@ -226,6 +235,30 @@ def test_cdan_sees_the_multilinear_map() -> None:
     both.append((target, F.softplus(judge(recipe.judged(target)))))
     expected = sum((certainty(v.output)[:, None] * losses).mean() for v, losses in both)
     torch.testing.assert_close(turn.losses["discriminator"], expected)
+
+
+@pytest.mark.parametrize("entropy", [False, True])
+def test_examples_of_the_source_count_as_their_class_in_the_target(entropy: bool) -> None:
+    """Tachet des Combes et al. 2020: the source's part of the discriminator's loss, and nothing else, is weighted."""
+    recipe, images = build(class_weighting=True, entropy_weighting=entropy, weights={"adversarial": 1}), batch()
+    assert recipe.priors is not None
+    recipe.priors.source.copy_(torch.tensor([0.5, 0.3, 0.2]))
+    recipe.priors.target.copy_(torch.tensor([0.2, 0.2, 0.6]))
+    (turn,) = recipe.step(lambda: images, Clock(0, 0, 8))
+    ratio = recipe.priors.target / recipe.priors.source  # as they are after this step
+    assert (ratio[0], ratio[2]) == (pytest.approx(0.4, rel=0.1), pytest.approx(3, rel=0.1))
+    judge, source, target = (
+        recipe.adversary.discriminator,
+        recipe.view(images.source, False),
+        recipe.view(images.target, True),
+    )
+    counts = [certainty(view.output) if entropy else torch.ones(6) for view in (source, target)]
+    expected = (ratio[images.label] * counts[0] * F.softplus(-judge(source.features))[:, 0]).mean()
+    expected = expected + (counts[1] * F.softplus(judge(target.features))[:, 0]).mean()
+    torch.testing.assert_close(turn.losses["discriminator"], expected)
+    torch.testing.assert_close(turn.losses["label"], F.cross_entropy(source.output, images.label))
+    assert not any("priors" in name for name, _ in recipe.classifier.named_buffers())
+    assert {"priors.source", "priors.target"} <= set(recipe.state_dict())  # a resumed training has them
 
 
 def test_information_is_most_where_sure_and_even() -> None:
@@ -281,7 +314,12 @@ def test_what_cannot_be() -> None:
             config(**{key: value})
     with pytest.raises(ConfigError, match="reversal is one update; set updates: alternating"):
         config(discriminator_updates=2)
-    for options in ({"condition": "prediction"}, {"weights": {"entropy": 0.1}}, {"weights": {"virtual": 0.1}}):
+    for options in (
+        {"condition": "prediction"},
+        {"class_weighting": True},
+        {"weights": {"entropy": 0.1}},
+        {"weights": {"virtual": 0.1}},
+    ):
         with pytest.raises(ConfigError, match="these data have numbers to be estimated"):
             build(classes=(), **options)
     with pytest.raises(ConfigError, match="the source has 1 channels and the target 3"):

@@ -27,6 +27,7 @@ def cell(accuracy: float, source: float = 0.9, **keys: Any) -> dict[str, Any]:
             "logistic": probe,
             "trees": probe | keys.get("trees", {}),
             "shares": keys.get("shares", [0.5, 0.5]),
+            "priors": {"em": keys.get("em", [0.5, 0.5]), "bbse": keys.get("bbse", [0.5, 0.5])},
         },
         "labelled": {"accuracy": accuracy, "calibration": 0.05, "of": 2000, "classes": [accuracy, None]},
     }
@@ -75,6 +76,17 @@ def test_alarms() -> None:
         "null_test, seed 1: the logistic probe tells equal domains apart: 0.30",
         "null_test, seed 1: the trees probe tells equal domains apart: 0.30",
     ]
+
+
+def test_an_alarm_for_other_class_priors() -> None:
+    """By the network that was not adapted, and by both estimates: a classifier that is wrong about a class has one."""
+    cells = {
+        "source_only": {0: cell(0.9, em=[0.75, 0.25], bbse=[0.8, 0.2]), 1: cell(0.9, em=[0.75, 0.25])},
+        "dann": {0: cell(0.9, em=[0.8, 0.2], bbse=[0.8, 0.2])},
+    }
+    (found,) = alarms(cells, VARIANTS)["unlabelled"]
+    assert found.startswith("source_only, seed 0: class priors seem to be others in the target, by 0.25:")
+    assert "recipe.class_weighting=true" in found
 
 
 def test_gap() -> None:

@@ -18,12 +18,14 @@ from translate.adversarial.objectives import (
 )
 from translate.adversarial.penalties import R1, Drift, GradientPenalty, Penalty, PenaltyContext
 from translate.adversarial.pool import ImagePool
+from translate.adversarial.priors import ClassPriors
 from translate.adversarial.reversal import reverse
 
 __all__ = [
     "R1",
     "AdversarialConfig",
     "Adversary",
+    "ClassPriors",
     "Constraint",
     "DiffAugment",
     "Drift",

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from translate.adversarial import AdversarialConfig, Adversary, Minimax, Objective, frozen, reverse
+from translate.adversarial import AdversarialConfig, Adversary, ClassPriors, Minimax, Objective, frozen, reverse
 from translate.batches import Adaptation
 from translate.config.clock import Clock, Ramp, Scheduled, at, off, peak
 from translate.config.spec import Kinded, Spec
@@ -39,6 +39,7 @@ class DANNConfig(AdversarialConfig, Kinded):
     objective: Objective = Minimax()
     condition: Literal["none", "prediction"] = "none"  # CDAN: the discriminator sees features ⊗ predicted classes
     entropy_weighting: bool = False  # CDAN+E: examples that are classified with certainty count more
+    class_weighting: bool = False  # IWDAN: those of the source as much as their class does in the target, by estimate
     updates: Literal["reversal", "alternating"] = "reversal"
     discriminator_updates: int = Field(default=1, ge=1)
     weights: Weights = Weights()
@@ -52,6 +53,9 @@ class DANNConfig(AdversarialConfig, Kinded):
         if self.updates == "reversal" and self.discriminator_updates > 1:
             raise ValueError("discriminator_updates: reversal is one update; set updates: alternating")
         return self
+
+
+Counts = tuple[Tensor, Tensor] | tuple[None, None]
 
 
 class View(NamedTuple):
@@ -79,10 +83,11 @@ class DANN(Recipe, kind="dann"):
                 f"target {channels['target']}"
             )
         weighted = max(peak(config.weights.entropy), peak(config.weights.virtual)) > 0
-        if not classes and (config.condition != "none" or config.entropy_weighting or weighted):
+        of_classes = config.condition != "none" or config.entropy_weighting or config.class_weighting or weighted
+        if of_classes and not classes:
             raise ConfigError(
-                "recipe: condition, entropy_weighting, weights.entropy and weights.virtual are of predicted classes, "
-                "and these data have numbers to be estimated: leave them out"
+                "recipe: condition, entropy_weighting, class_weighting, weights.entropy and weights.virtual are of "
+                "predicted classes, and these data have numbers to be estimated: leave them out"
             )
         self.config, self.classes = config, classes
         self.adversarial = peak(config.weights.adversarial) > 0
@@ -93,6 +98,7 @@ class DANN(Recipe, kind="dann"):
         inputs = self.classifier.width * (out if config.condition == "prediction" else 1)
         if self.adversarial:
             self.adversary = Adversary(config.discriminator.build(inputs), config, full_precision)
+        self.priors = ClassPriors(out) if self.adversarial and config.class_weighting else None
         self.adapted = self.adversarial or weighted
         self.classifier.on(self.adapted)
 
@@ -110,7 +116,8 @@ class DANN(Recipe, kind="dann"):
             batch = draw()
             with torch.no_grad():
                 source, target = self.view(batch.source, False), self.view(batch.target, True)
-            yield Turn("discriminator", self.domain_losses(source, target, clock))
+            counts = self.counts(source, target, batch.label)
+            yield Turn("discriminator", self.domain_losses(source, target, counts, clock))
             self.adversary.enforce()
         if not alternating:
             batch = draw()
@@ -119,10 +126,13 @@ class DANN(Recipe, kind="dann"):
         if self.adapted:
             target = self.view(batch.target, True)
             strength = at(self.config.weights.adversarial, clock)
+            if self.priors is not None:
+                self.priors.update(batch.label, target.output)
+            counts = self.counts(source, target, batch.label)
             if alternating:
-                losses["adversarial"] = -strength * self.verdict(source, target, clock)
+                losses["adversarial"] = -strength * self.verdict(source, target, counts, clock)
             elif self.adversarial:
-                losses |= self.domain_losses(source, target, clock, strength)
+                losses |= self.domain_losses(source, target, counts, clock, strength)
             if not off(self.config.weights.entropy, clock):
                 losses["entropy"] = -at(self.config.weights.entropy, clock) * information(target.output)
             if not off(self.config.weights.virtual, clock):
@@ -141,22 +151,28 @@ class DANN(Recipe, kind="dann"):
             return F.cross_entropy(output, label, reduction="none")
         return (output - label).square().mean(1)
 
-    def domain_losses(self, source: View, target: View, clock: Clock, strength: float = 0.0) -> dict[str, Tensor]:
+    def domain_losses(
+        self, source: View, target: View, counts: Counts, clock: Clock, strength: float = 0.0
+    ) -> dict[str, Tensor]:
         """What the discriminator minimises, the source being real; features go up it at `strength` times the rate."""
         real, fake = (reverse(self.judged(view), strength) for view in (source, target))
-        weights = self.certainties(source, target)
-        return self.adversary.discriminator_losses(real, fake, clock, weights=weights, through=True)
+        return self.adversary.discriminator_losses(real, fake, clock, weights=counts, through=True)
 
-    def verdict(self, source: View, target: View, clock: Clock) -> Tensor:
+    def verdict(self, source: View, target: View, counts: Counts, clock: Clock) -> Tensor:
         """The discriminator's loss as it is, for the features alone."""
         with frozen(self.adversary.discriminator):
             real, fake = (
                 self.adversary.judge(self.adversary.shown(self.judged(view), clock)).logits for view in (source, target)
             )
-        return self.config.objective.discriminator(real, fake, weights=self.certainties(source, target))
+        return self.config.objective.discriminator(real, fake, weights=counts)
 
-    def certainties(self, source: View, target: View) -> tuple[Tensor, Tensor] | tuple[None, None]:
-        return (certainty(source.output), certainty(target.output)) if self.config.entropy_weighting else (None, None)
+    def counts(self, source: View, target: View, label: Tensor) -> Counts:
+        """How much each example counts for the discriminator, [N] of either domain."""
+        if not self.config.entropy_weighting and self.priors is None:
+            return None, None
+        even = torch.ones_like(source.output[:, 0]), torch.ones_like(target.output[:, 0])
+        of_source, of_target = map(certainty, (source.output, target.output)) if self.config.entropy_weighting else even
+        return of_source if self.priors is None else of_source * self.priors.weights(label), of_target
 
     def judged(self, view: View) -> Tensor:
         """What the discriminator sees: [N, D], or the multilinear map of Long et al. 2018, eq. 5, [N, D·K]."""

@@ -12,6 +12,7 @@ Cells = Mapping[str, Mapping[int, Mapping[str, Any]]]  # variant → seed → wh
 GATE = 0.02  # how much source accuracy a variant may lose and still be chosen
 COLLAPSED = 0.1  # a class that is predicted so seldom, in units of its share in the source
 APART = 0.1  # a proxy A-distance, at its lower end, that a null test must not find
+SHIFTED = 0.2  # what is taken for a difference of class priors: ½ Σ |q − p|, by both estimates
 CRITERIA = {  # name → where it stands in a cell, and whether more is better
     "information": (("information",), True),
     "dev": (("dev", "value"), False),
@@ -93,6 +94,8 @@ def alarms(cells: Cells, variants: Sequence[Variant]) -> dict[str, list[str]]:
                 if not kept(cells, variant.name, seed):
                     found["unlabelled"].append(f"{place}: lost more than {GATE:.0%} of the accuracy on the source")
                 found["labelled"] += [f"{place}: {text}" for text in _negative(cells, variant.name, seed)]
+            if variant.name == BASELINE:
+                found["unlabelled"] += [f"{place}: {text}" for text in _shifted(cell)]
             if variant.name == NULL:
                 found["unlabelled"] += [f"{place}: {text}" for text in _null(cells, seed)]
     return found
@@ -103,6 +106,21 @@ def _collapsed(cell: Mapping[str, Any]) -> list[str]:
     pairs = enumerate(zip(free["shares"], free["source"]["priors"], strict=True))
     rare = [str(place) for place, (share, prior) in pairs if share < COLLAPSED * prior]
     return [f"collapse: on the target hardly anything is called class {', '.join(rare)}"] if rare else []
+
+
+def _shifted(cell: Mapping[str, Any]) -> list[str]:
+    """By a network that was not adapted: features that are alike in both domains hide it."""
+    free = cell["unlabelled"]
+    apart = min(
+        sum(abs(q - p) for q, p in zip(estimate, free["source"]["priors"], strict=True)) / 2
+        for estimate in free["priors"].values()
+    )
+    if apart < SHIFTED:
+        return []
+    return [
+        f"class priors seem to be others in the target, by {apart:.2f}: features that do not tell the domains apart "
+        "would be wrong; compare with recipe.class_weighting=true, and do not choose by information"
+    ]
 
 
 def _negative(cells: Cells, name: str, seed: int) -> list[str]:
