@@ -50,6 +50,19 @@ Path(sys.argv[1], str(dist.get_rank())).write_text(str(recipe.generator.energies
 dist.destroy_process_group()
 """
 
+PRIORS = """
+import sys
+from pathlib import Path
+import torch
+import torch.distributed as dist
+from translate.adversarial import ClassPriors
+dist.init_process_group("gloo")
+priors, rank = ClassPriors(2, momentum=0.5), dist.get_rank()
+priors.update(torch.tensor([[0, 0], [0, 1]][rank]), torch.tensor([[[9.0, -9.0]], [[0.0, 0.0]]][rank]))
+Path(sys.argv[1], str(rank)).write_text(f"{priors.source[0]:.5f} {priors.target[0]:.5f}")
+dist.destroy_process_group()
+"""
+
 
 def losses(run: Path) -> dict[tuple[int, str], float]:
     rows = read(run / "metrics.jsonl")
@@ -107,15 +120,28 @@ def test_a_batch_that_cannot_be_shared_is_refused(tiny: Callable[..., str], tmp_
     assert "data.batch_size: 3 cannot be shared equally by 2 processes" in result.stderr
 
 
-def test_generators_of_showers_have_one_scale(tmp_path: Path) -> None:
-    script = tmp_path / "scales.py"
-    script.write_text(SCALES)
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        (SCALES, "8.0"),
+        (PRIORS, "0.62500 0.62500"),  # ½ and 3 of 4, ½ and the mean of 1 and ½
+    ],
+)
+def test_processes_agree_on_what_they_find_in_the_data(script: str, expected: str, tmp_path: Path) -> None:
+    path = tmp_path / "script.py"
+    path.write_text(script)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += [str(script), str(tmp_path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
+    result = subprocess.run(
+        [*command, str(path), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        timeout=300,
+    )
     assert result.returncode == 0, result.stderr
-    assert [float((tmp_path / rank).read_text()) for rank in "01"] == [8, 8]
+    assert [(tmp_path / rank).read_text() for rank in "01"] == [expected] * 2
 
 
 def test_alone_there_is_nothing_to_average() -> None:
