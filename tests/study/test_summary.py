@@ -60,6 +60,23 @@ def test_what_is_chosen_and_what_the_gate_keeps_out() -> None:
     assert alarms(cells, VARIANTS)["unlabelled"] == ["cdan, seed 0: lost more than 2% of the accuracy on the source"]
 
 
+def test_even_shares_are_no_merit_where_the_target_has_others() -> None:
+    cells = {
+        "source_only": {0: cell(0.9, em=[0.2, 0.8], bbse=[0.15, 0.85])},
+        "dann": {0: cell(0.7, information=0.65, shares=[0.45, 0.55])},
+        "cdan": {0: cell(0.9, information=0.48, shares=[0.2, 0.8])},
+    }
+    # −Σ p ln q: 0.85 of the one, 0.50 of the other
+    assert selection(cells, VARIANTS)["information"]["chosen"][0] == "cdan"
+    cells["cdan"][0]["unlabelled"]["information"] = 0.29
+    assert selection(cells, VARIANTS)["information"]["chosen"][0] == "dann"  # certain of nothing
+    cells["cdan"][0]["unlabelled"]["information"] = 0.48
+    cells["source_only"][0]["unlabelled"]["priors"]["bbse"] = [0.4, 0.6]
+    assert selection(cells, VARIANTS)["information"]["chosen"][0] == "dann"
+    del cells["source_only"]
+    assert selection(cells, VARIANTS)["information"]["chosen"][0] == "dann"
+
+
 def test_alarms() -> None:
     cells = {
         "source_only": {0: cell(0.9), 1: cell(0.9)},

@@ -63,7 +63,9 @@ def selection(cells: Cells, variants: Sequence[Variant]) -> dict[str, Any]:
     """By each criterion the adapted variant chosen for each seed, and the accuracy on the target that it turns out to
     have. Whoever lost more than `GATE` of the source-only accuracy on the source is out, if there is anyone else.
 
-    The choice uses no label of the target; `entropy` is shown as a warning: it prefers models that collapsed.
+    The choice uses no label of the target; `entropy` is shown as a warning: it prefers models that collapsed. Where
+    class priors are others in the target, H(mean p) in `information` would reward even ones: then −KL(mean p ‖ q) is in
+    its place, q being the shares that the unadapted network finds. For even q both choose alike.
     """
     names = [variant.name for variant in variants if variant.adapted and variant.name in cells]
     result: dict[str, Any] = {}
@@ -72,10 +74,31 @@ def selection(cells: Cells, variants: Sequence[Variant]) -> dict[str, Any]:
         for seed in cells[names[0]]:
             able = [name for name in names if kept(cells, name, seed)] or names
             best = max if rising else min
-            chosen[seed] = best(able, key=lambda name: number(cells[name][seed]["unlabelled"], path))
+            values = {name: number(cells[name][seed]["unlabelled"], path) for name in able}
+            if criterion == "information" and BASELINE in cells:
+                values = {name: value + expected(cells, name, seed) for name, value in values.items()}
+            chosen[seed] = best(able, key=values.__getitem__)
         accuracies = [float(cells[name][seed]["labelled"]["accuracy"]) for seed, name in chosen.items()]
         result[criterion] = {"chosen": chosen, "accuracy": spread(accuracies)}
     return result
+
+
+def expected(cells: Cells, name: str, seed: int) -> float:
+    """Σ p ln q of the shares p of classes that a variant finds, q those by an unadapted network; 0 if these are the
+    source's."""
+    baseline, shares = cells[BASELINE][seed]["unlabelled"], cells[name][seed]["unlabelled"]["shares"]
+    if shift(baseline) < SHIFTED:
+        return 0.0
+    pairs = zip(shares, baseline["priors"]["em"], strict=True)
+    return math.fsum(p * math.log(max(q, 1e-3)) for p, q in pairs)
+
+
+def shift(free: Mapping[str, Any]) -> float:
+    """½ Σ |q − p| of the class priors of the target and the source, by the estimate that finds less of it."""
+    return min(
+        math.fsum(abs(q - p) for q, p in zip(estimate, free["source"]["priors"], strict=True)) / 2
+        for estimate in free["priors"].values()
+    )
 
 
 def kept(cells: Cells, name: str, seed: int) -> bool:
@@ -110,16 +133,12 @@ def _collapsed(cell: Mapping[str, Any]) -> list[str]:
 
 def _shifted(cell: Mapping[str, Any]) -> list[str]:
     """By a network that was not adapted: features that are alike in both domains hide it."""
-    free = cell["unlabelled"]
-    apart = min(
-        sum(abs(q - p) for q, p in zip(estimate, free["source"]["priors"], strict=True)) / 2
-        for estimate in free["priors"].values()
-    )
+    apart = shift(cell["unlabelled"])
     if apart < SHIFTED:
         return []
     return [
         f"class priors seem to be others in the target, by {apart:.2f}: features that do not tell the domains apart "
-        "would be wrong; compare with recipe.class_weighting=true, and do not choose by information"
+        "would be wrong; compare with recipe.class_weighting=true"
     ]
 
 
