@@ -6,6 +6,7 @@ import pytest
 
 from translate.config.load import load, parse
 from translate.errors import ConfigError
+from translate.study.report import plain
 from translate.study.summary import alarms, closed, selection, table
 from translate.study.variants import select, variants
 
@@ -39,6 +40,13 @@ def test_means_and_deviations() -> None:
     assert row["accuracy"]["deviation"] == pytest.approx(0.0707, abs=1e-4)
     assert row["classes"] == [pytest.approx(0.85), None]
     assert table({"dann": {0: cell(0.8)}})["dann"]["accuracy"]["deviation"] is None
+
+
+def test_numbers_of_the_table_are_short() -> None:
+    assert plain({"mean": 254.26, "deviation": 248.3}) == "254 ± 248"
+    assert plain({"mean": 1500.0, "deviation": 0.0}) == "1,500 ± 0"
+    assert plain({"mean": 0.47414, "deviation": 0.00951}) == "0.474 ± 0.0095"
+    assert plain({"mean": 53.2, "deviation": None}) == "53.2"
 
 
 def test_what_is_chosen_and_what_the_gate_keeps_out() -> None:

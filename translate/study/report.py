@@ -68,7 +68,10 @@ def percent(value: Any) -> str:
 
 
 def plain(value: dict[str, Any]) -> str:
-    return f"{value['mean']:.3g}" + (f" ± {value['deviation']:.2g}" if value["deviation"] is not None else "")
+    def short(number: float, digits: int) -> str:
+        return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.{digits}g}"
+
+    return short(value["mean"], 3) + (f" ± {short(value['deviation'], 2)}" if value["deviation"] is not None else "")
 
 
 def _accuracies(rows: dict[str, dict[str, Any]]) -> str:
