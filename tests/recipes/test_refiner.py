@@ -1,23 +1,13 @@
-import numpy as np
 import pytest
 import torch
 import yaml
 from pydantic import ValidationError
-from scipy.stats import energy_distance
 
 from translate.batches import Unpaired, UnpairedEnergies
 from translate.config.clock import Clock
 from translate.config.load import parse
-from translate.errors import ConfigError
 from translate.recipes import find
-from translate.recipes.refiner import (
-    centroid,
-    centroid_change,
-    distance,
-    energy_change,
-    layer_changes,
-    sums,
-)
+from translate.recipes.refiner import centroid, centroid_change, energy_change, layer_changes
 
 SMALL = {
     "generator": {"width": 8, "blocks": 1},
@@ -140,72 +130,6 @@ def test_the_critic_is_told_each_energy():
     assert recipe.preview(recipe.deployed(), batch)["refined"].shape == batch.a.shape
 
 
-def test_responses_by_hand():
-    showers = torch.zeros(2, 2, 3, 3)
-    showers[0, 0, 1, 1], showers[0, 1, 0, 0], showers[1, 1, 2, 2] = 3.0, 1.0, 5.0
-    torch.testing.assert_close(sums(showers, None), torch.tensor([[3.0, 1.0, 4.0], [0.0, 5.0, 5.0]]))
-    of = torch.tensor([[0.0], [1.0]])  # 1 and 10 in their unit
-    torch.testing.assert_close(sums(showers, of), torch.tensor([[3.0, 1.0, 4.0], [0.0, 0.5, 0.5]]))
-
-
-def test_the_distance_is_that_of_their_distributions():
-    generator = torch.Generator().manual_seed(0)
-    made, truth = torch.randn(500, 2, generator=generator) + 1, 3 * torch.randn(400, 2, generator=generator) + 2
-    n, m = len(made), len(truth)
-    expected = [
-        energy_distance(x, y) ** 2
-        - np.abs(x[:, None] - x).mean() / (n - 1)  # scipy's pairs are of an event and itself, too
-        - np.abs(y[:, None] - y).mean() / (m - 1)
-        for x, y in zip(made.T.numpy(), truth.T.numpy(), strict=True)
-    ]
-    assert min(expected) > 0.5
-    assert distance(made, truth).item() == pytest.approx(np.mean(expected), rel=1e-4)
-
-
-@pytest.mark.parametrize(("mean", "expected"), [(1.0, 0.0), (1.5, 0.1), (3.0, 1.0)])
-def test_the_distance_of_small_batches_is_that_of_the_distributions_in_the_mean(mean, expected):
-    """Of exponentials of the means a and b it is (a − b)² / (a + b)."""
-    pairs = torch.empty(20_000, 2, 4, 1).exponential_(generator=torch.Generator().manual_seed(0))
-    found = torch.stack([distance(mean * x, y) for x, y in pairs])
-    assert found.mean().item() == pytest.approx(expected, abs=3 * found.std().item() / 20_000**0.5)
-    assert found.min() < 0
-
-
-def test_sums_bring_each_layer_to_the_data_whatever_the_energies_are():
-    """Data of another gain in each layer, of which the spectrum of energies says nothing: energies differ, too."""
-    recipe = build(
-        {"weights": {"sums": 1.0, "adversarial": 0.0, "l1": 0.0}, "generator": {"width": 8, "mix": 1}}, energy=True
-    )
-    recipe.refiner.requires_grad_(False)
-    map_ = recipe.refiner.mix.weight.requires_grad_()
-    optimizer = torch.optim.Adam([map_], 3e-3)
-    gains = torch.tensor([0.8, 1.25])[:, None, None]
-    for step in range(300):
-        of_a, of_b = (torch.rand(16, 1, generator=torch.Generator().manual_seed(s)) for s in (step, 1000 + step))
-        a, b = (
-            images(seed=step) * 10 ** of_a[..., None, None],
-            gains * images(seed=1000 + step) * 10 ** of_b[..., None, None],
-        )
-        losses = recipe.refiner_losses(UnpairedEnergies(a, b, of_a, of_b), Clock(step, 0, 300))
-        optimizer.zero_grad()
-        losses["sums"].backward()
-        optimizer.step()
-    a = images(2000, seed=7)
-    torch.testing.assert_close(
-        sums(recipe.refiner(a), None).mean(0)[:2] / sums(a, None).mean(0)[:2],
-        gains.flatten(),
-        rtol=0.05,
-        atol=0,
-    )
-
-
-def test_one_event_is_no_distribution():
-    recipe = build({"weights": {"sums": 1.0}})
-    batch = Unpaired(images(1), images(1, seed=1))
-    with pytest.raises(ConfigError, match="compares distributions: set data"):
-        list(recipe.step(lambda: batch, Clock(0, 0, 1)))
-
-
 def test_terms_that_are_off_are_not_there():
     recipe = build({"weights": {"l1": 0.0}})
     batch = Unpaired(images(), images(seed=1))
@@ -237,7 +161,7 @@ def test_a_trained_critic_moves_the_refiner_towards_the_gain_of_the_data(gain):
                 sum(turn.losses.values()).backward()
                 optimizer.step()
     bias, simulated = recipe.refiner.last.bias.requires_grad_(), full(5000)
-    recipe.refiner_losses(Unpaired(simulated, simulated), Clock(0, 0, 1))["adversarial"].backward()
+    recipe.refiner_losses(simulated, recipe.refiner(simulated), None, Clock(0, 0, 1))["adversarial"].backward()
     assert bias.grad.sum().sign() == (1 if gain < 1 else -1)  # downhill is towards the data
 
 

@@ -14,7 +14,6 @@ from translate.adversarial import AdversarialConfig, GradientPenalty, Objective,
 from translate.batches import Unpaired, UnpairedEnergies
 from translate.config.clock import Clock, Scheduled, at, peak
 from translate.config.spec import Kinded, Spec
-from translate.errors import ConfigError
 from translate.nn import CriticConfig, PatchGANConfig, RefinerConfig
 from translate.nn.patchgan import PixelGANConfig
 from translate.nn.precision import full_precision
@@ -31,7 +30,6 @@ class Weights(Spec):
     energy: Scheduled = 0.0  # of the sum over an image being kept; leave it at 0 where data have another gain
     layers: Scheduled = 0.0  # of the sum of each layer being kept but for a factor of the layer: gains are free
     centroid: Scheduled = 0.0  # of its centre being kept, in cells²
-    sums: Scheduled = 0.0  # of the distance between refined and data in sums of layers, in units of the critic's input
 
 
 class RefinerRecipeConfig(AdversarialConfig, Kinded):
@@ -78,7 +76,7 @@ class Refiner(Recipe, kind="refiner"):
     def step(self, draw: Callable[[], Unpaired | UnpairedEnergies], clock: Clock) -> Iterator[Turn]:
         """Shrivastava et al. 2017, algorithm 1, with the critic first. It sees compressed images."""
         for _ in range(self.draws):
-            simulated, data, *energies = batch = draw()  # [N, C, H, W] each; [N, 1]
+            simulated, data, *energies = draw()  # [N, C, H, W] each; [N, 1]
             of_simulated, of_data = energies or (None, None)
             with torch.no_grad():
                 refined = self.refiner(simulated)
@@ -87,12 +85,12 @@ class Refiner(Recipe, kind="refiner"):
             )
             yield Turn("discriminator", losses)
             self.adversary.enforce()
-        yield Turn("refiner", self.refiner_losses(batch, clock))
-
-    def refiner_losses(self, batch: Unpaired | UnpairedEnergies, clock: Clock) -> dict[str, Tensor]:
-        simulated, data, *energies = batch
-        energy, of_data = energies or (None, None)
         deposits = self.refiner(simulated, read_out=False)
+        yield Turn("refiner", self.refiner_losses(simulated, deposits, of_simulated, clock))
+
+    def refiner_losses(
+        self, simulated: Tensor, deposits: Tensor, energy: Tensor | None, clock: Clock
+    ) -> dict[str, Tensor]:
         refined = self.refiner.read_out(deposits)
         kept = deposits if self.refiner.config.limited else refined
         weights, before, after = self.weights, self.seen(simulated), self.seen(refined)
@@ -106,9 +104,6 @@ class Refiner(Recipe, kind="refiner"):
             losses["layers"] = at(weights.layers, clock) * layer_changes(simulated, kept)
         if peak(weights.centroid) > 0:
             losses["centroid"] = at(weights.centroid, clock) * centroid_change(simulated, kept)
-        if peak(weights.sums) > 0:
-            made, truth = self.seen(sums(refined, energy)), self.seen(sums(data, of_data))
-            losses["sums"] = at(weights.sums, clock) * distance(made, truth)
         return losses
 
     def seen(self, images: Tensor) -> Tensor:
@@ -153,29 +148,6 @@ def layer_changes(before: Tensor, after: Tensor) -> Tensor:
 def centroid_change(before: Tensor, after: Tensor) -> Tensor:
     """Mean squared distance between the centres of |x|, over layers, rows and columns, in cells²."""
     return (centroid(after) - centroid(before)).square().sum(1).mean()
-
-
-def sums(images: Tensor, energy: Tensor | None) -> Tensor:
-    """[N, C + 1]: of each layer and of all; over the incident energy, where its decimal logarithm [N, 1] is known."""
-    layers = images.flatten(2).sum(2)
-    layers = torch.cat([layers, layers.sum(1, keepdim=True)], 1)
-    return layers if energy is None else layers / 10**energy
-
-
-def distance(made: Tensor, truth: Tensor) -> Tensor:
-    """2 E |X − Y| − E |X − X'| − E |Y − Y'| of each column of [N, D] and [M, D], in the mean of columns.
-
-    That is 2 ∫ (F − G)² of the distributions, 0 only where they are the same: Székely & Rizzo 2013, sec. 2. X and X'
-    are different events: in the mean over batches, too, it is that of the distributions; of one it may be negative.
-    """
-    if len(made) < 2 or len(truth) < 2:
-        raise ConfigError("recipe.weights.sums: compares distributions: set data.batch_size to 2 or more")
-
-    def apart(x: Tensor, y: Tensor, pairs: int) -> Tensor:
-        return (x[:, None] - y).abs().sum((0, 1)) / pairs
-
-    n, m = len(made), len(truth)
-    return (2 * apart(made, truth, n * m) - apart(made, made, n * (n - 1)) - apart(truth, truth, m * (m - 1))).mean()
 
 
 def centroid(images: Tensor) -> Tensor:
