@@ -60,13 +60,15 @@ def test_every_variant_in_one_table(config: str, tmp_path: Path, capsys: pytest.
 
 def test_labels_of_the_target_change_accuracies_alone(config: str, digits: Path, tmp_path: Path) -> None:
     """Training, measures, selection and alarms are the same to the last bit with the target's labels shuffled."""
-    chosen = ["source_only", "dann", "cdan"]
-    study(config, (), seeds=1, steps=24, chosen=chosen, out=tmp_path / "true")
+    chosen = ["source_only", "dann", "cdan", "weighted"]
+    variants = "dann: [], cdan: [recipe.condition=prediction], weighted: [recipe.class_weighting=true]"
+    sets = [f"study.variants={{{variants}}}"]
+    study(config, sets, seeds=1, steps=24, chosen=chosen, out=tmp_path / "true")
     with np.load(digits / "digits.npz") as file:
         arrays = dict(file)
     arrays["mnist_labels"] = np.random.default_rng(1).permutation(arrays["mnist_labels"])
     np.savez(digits / "digits.npz", **arrays)
-    study(config, (), seeds=1, steps=24, chosen=chosen, out=tmp_path / "shuffled")
+    study(config, sets, seeds=1, steps=24, chosen=chosen, out=tmp_path / "shuffled")
     one, other = contents(tmp_path / "true"), contents(tmp_path / "shuffled")
     for name in chosen:
         ours, theirs = (
