@@ -55,9 +55,6 @@ class DANNConfig(AdversarialConfig, Kinded):
         return self
 
 
-Counts = tuple[Tensor, Tensor] | tuple[None, None]
-
-
 class View(NamedTuple):
     """What the network makes of a batch of one domain."""
 
@@ -116,8 +113,7 @@ class DANN(Recipe, kind="dann"):
             batch = draw()
             with torch.no_grad():
                 source, target = self.view(batch.source, False), self.view(batch.target, True)
-            counts = self.counts(source, target, batch.label)
-            yield Turn("discriminator", self.domain_losses(source, target, counts, clock))
+            yield Turn("discriminator", self.domain_losses(source, target, batch.label, clock))
             self.adversary.enforce()
         if not alternating:
             batch = draw()
@@ -128,11 +124,10 @@ class DANN(Recipe, kind="dann"):
             strength = at(self.config.weights.adversarial, clock)
             if self.priors is not None:
                 self.priors.update(batch.label, target.output)
-            counts = self.counts(source, target, batch.label)
             if alternating:
-                losses["adversarial"] = -strength * self.verdict(source, target, counts, clock)
+                losses["adversarial"] = -strength * self.verdict(source, target, batch.label, clock)
             elif self.adversarial:
-                losses |= self.domain_losses(source, target, counts, clock, strength)
+                losses |= self.domain_losses(source, target, batch.label, clock, strength)
             if not off(self.config.weights.entropy, clock):
                 losses["entropy"] = -at(self.config.weights.entropy, clock) * information(target.output)
             if not off(self.config.weights.virtual, clock):
@@ -152,26 +147,29 @@ class DANN(Recipe, kind="dann"):
         return (output - label).square().mean(1)
 
     def domain_losses(
-        self, source: View, target: View, counts: Counts, clock: Clock, strength: float = 0.0
+        self, source: View, target: View, label: Tensor, clock: Clock, strength: float = 0.0
     ) -> dict[str, Tensor]:
         """What the discriminator minimises, the source being real; features go up it at `strength` times the rate."""
         real, fake = (reverse(self.judged(view), strength) for view in (source, target))
+        counts = self.counts(source, target, label)
         return self.adversary.discriminator_losses(real, fake, clock, weights=counts, through=True)
 
-    def verdict(self, source: View, target: View, counts: Counts, clock: Clock) -> Tensor:
+    def verdict(self, source: View, target: View, label: Tensor, clock: Clock) -> Tensor:
         """The discriminator's loss as it is, for the features alone."""
         with frozen(self.adversary.discriminator):
             real, fake = (
                 self.adversary.judge(self.adversary.shown(self.judged(view), clock)).logits for view in (source, target)
             )
-        return self.config.objective.discriminator(real, fake, weights=counts)
+        return self.config.objective.discriminator(real, fake, weights=self.counts(source, target, label))
 
-    def counts(self, source: View, target: View, label: Tensor) -> Counts:
-        """How much each example counts for the discriminator, [N] of either domain."""
+    def counts(self, source: View, target: View, label: Tensor) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        """How much each example of either domain counts for the discriminator, [N]; None: all alike."""
         if not self.config.entropy_weighting and self.priors is None:
             return None, None
-        even = torch.ones_like(source.output[:, 0]), torch.ones_like(target.output[:, 0])
-        of_source, of_target = map(certainty, (source.output, target.output)) if self.config.entropy_weighting else even
+        of_source, of_target = (
+            certainty(view.output) if self.config.entropy_weighting else torch.ones_like(view.output[:, 0])
+            for view in (source, target)
+        )
         return of_source if self.priors is None else of_source * self.priors.weights(label), of_target
 
     def judged(self, view: View) -> Tensor:
