@@ -14,7 +14,7 @@ from translate.cli import main
 from translate.detector.files import FileOptions, write_showers
 from translate.detector.showers import Showers
 from translate.errors import DataError
-from translate.evaluation.compare import _area, _edges, _largest_gap, compare
+from translate.evaluation.compare import _area, _common, _edges, _largest_gap, compare
 from translate.evaluation.compare_report import as_json, closure, write_comparison
 from translate.evaluation.observables import histogram, separation
 
@@ -146,6 +146,24 @@ def test_the_same_seed_gives_the_same_digits_and_events_are_the_first(shifted, f
     ]
     assert json.dumps(as_json(again[0])) == json.dumps(as_json(again[1]))
     assert as_json(again[0])["data"] | {"path": ""} == {"label": "data", "path": "", "events": 1500, "used": 60}
+
+
+def test_events_of_both_files_are_counted(tmp_path, capsys):
+    """A fifth of the simulation is data, in another order; empty events of both are not the same event."""
+    rng = np.random.default_rng(0)
+    data, cells = rng.exponential(1, (2, 300, 2, 2, 2))
+    cells[::5] = data[::-5]
+    for name, of_name in (("data", data), ("sim", cells), ("mine", rng.exponential(1, cells.shape))):
+        of_name[:30] = 0
+        write_showers(tmp_path / f"{name}.h5", [Showers.of(of_name)])
+    paths = [str(tmp_path / f"{name}.h5") for name in ("sim", "data", "mine")]
+    assert main(["compare", *paths, "--observables", "energy", "peak", "-o", str(tmp_path / "x.html")]) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if "too" in line]
+    assert said == ["sim: 48 events are in the data, too: its AUC is too low; compare different events"]
+    assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))["common"] == {"sim": 48}
+    assert "48 events of sim are in the data, too" in Page((tmp_path / "x.html").read_text(encoding="utf-8")).text
+    numbers = np.arange(600.0)[:, None]
+    assert (_common(numbers[:300], numbers[297:]), _common(numbers[:300], numbers[298:])) == (3, 0)  # chance, perhaps
 
 
 class Page(HTMLParser):

@@ -52,6 +52,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     )
     if wanting := few(found):
         print("few events: " + ", ".join(f"{name} wants {number}" for name, number in wanting.items()))
+    for label, number in found.common.items():
+        print(f"{label}: {number:,} events are in the data, too: its AUC is too low; compare different events")
     for sample in found.samples:
         differ = [name for name, by in found.verdicts.items() if by[sample.label].separation.differs]
         whole = found.whole.get(sample.label)

@@ -81,6 +81,7 @@ class Comparison(NamedTuple):
     verdicts: dict[str, dict[str, Verdict]]  # by observable, by label
     together: tuple[str, ...]  # the observables that `whole` is about
     whole: dict[str, Whole]
+    common: dict[str, int]  # by label: events that are in the data, too, where there are some
     responses: dict[str, Resolution]  # by label, data too; empty where incident energies are not known
     settings: dict[str, Any]
 
@@ -131,6 +132,7 @@ def compare(
         {name: _verdicts(name, reference, others, edges[name], resamples, seed) for name in known},
         together,
         compare_whole(reference.summary, summaries, together, splits, seed) if together else {},
+        {s.label: n for s in others if (n := _common(reference.summary.table(known), s.summary.table(known)))},
         _responses(samples),
         {
             "events": events,
@@ -258,6 +260,17 @@ def _closed(before: Array, after: Array, simulation: Measure, refined: Measure) 
         return Closed(None, None, None, harmed)
     low, high = np.nanquantile(1 - after / np.where(before > 0, before, np.nan), [0.16, 0.84])
     return Closed(1 - left / excess, low, high, harmed)
+
+
+def _common(x: Array, y: Array) -> int:
+    """How many rows of [N, D] and [M, D] are the same; 0 for less than one in a hundred, which chance may give where
+    all observables are counts. Rows that a table has more than once, as of empty events, are not compared."""
+    rows = []
+    for table in (x, y):
+        unique, times = np.unique(table, axis=0, return_counts=True)
+        rows.append(unique[times == 1])
+    same = sum(map(len, rows)) - len(np.unique(np.concatenate(rows), axis=0))
+    return same if 100 * same >= min(len(x), len(y)) else 0
 
 
 def _responses(samples: Sequence[Sample]) -> dict[str, Resolution]:

@@ -51,6 +51,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "together": {"observables": list(comparison.together), "samples": plain(comparison.whole)},
         "response": plain(comparison.responses),
         "few": few(comparison),
+        "common": comparison.common,
         "refined": plain([closure(comparison, sample.label) for sample in comparison.samples[1:]]),
     }
 
