@@ -14,12 +14,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from translate.checkpoints import load
 from translate.cli import main
+from translate.config.run import SGD, Player
 from translate.errors import ConfigError, TrainingError
+from translate.recipes import Turn
 from translate.recipes.pix2pix import Pix2Pix
 from translate.training import start
 from translate.training.average import Average
+from translate.training.devices import Placement
 from translate.training.journal import read
 from translate.training.start import train
+from translate.training.update import Update
 
 Tiny = Callable[..., str]
 
@@ -80,13 +84,28 @@ def test_pairs_choose_an_unpaired_method_only_when_asked(tiny: Tiny, tmp_path: P
 
 
 def test_learning_rate_follows_the_schedule(tiny: Tiny, tmp_path: Path) -> None:
+    """But not that of a player which is to keep its own."""
     run = tmp_path / "run"
-    train(tiny("pix2pix", ("log: {every: 4}", "log: {every: 1}")), (), run)
+    settings = ("players={discriminator: {rate: 2, decay: false}}",)
+    train(tiny("pix2pix", ("log: {every: 4}", "log: {every: 1}")), settings, run)
     rates = {
-        row["step"]: row["train/lr/generator"] for row in read(run / "metrics.jsonl") if "train/lr/generator" in row
+        row["step"]: (row["train/lr/generator"], row["train/lr/discriminator"])
+        for row in read(run / "metrics.jsonl")
+        if "train/lr/generator" in row
     }
-    assert rates[1] == pytest.approx(2e-4)
-    assert rates[59] == pytest.approx(2e-4 * (1 - 3 / 4))
+    assert rates[1] == pytest.approx((2e-4, 4e-4))
+    assert rates[59] == pytest.approx((2e-4 * (1 - 3 / 4), 4e-4))
+
+
+@pytest.mark.parametrize("decay", [True, False])
+def test_what_keeps_its_rate_moves_when_the_schedule_is_at_its_end(decay: bool) -> None:
+    weight = nn.Linear(1, 1, bias=False)
+    cpu = Placement(torch.device("cpu"), None, torch.contiguous_format)
+    update = Update([weight], SGD(lr=0.1, momentum=0.0), cpu, Player(rate=2, decay=decay))
+    before = weight.weight.item()
+    update.at(0.0)
+    update(Turn("generator", {"loss": weight.weight.sum()}))
+    assert before - weight.weight.item() == pytest.approx(0 if decay else 0.2)
 
 
 def test_steps_end_a_run_early_but_not_its_schedule(tiny: Tiny, tmp_path: Path) -> None:

@@ -153,6 +153,7 @@ class Player(Spec):
     """How one player differs from the others: two time scales (Heusel et al. 2017), and balanced updates."""
 
     rate: float = Field(default=1.0, gt=0)  # times optimizer.lr
+    decay: bool = True  # whether `schedule` is its schedule, too; false keeps its learning rate as it is
     above: float | None = None  # updated only while its loss, summed over its terms, is above this
     below: float | None = None
 

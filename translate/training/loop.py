@@ -155,7 +155,7 @@ class Trainer:
             self.meter.clear()
         factor = self.run.schedule.factor(self.clock)
         row: dict[str, float | str] = {f"train/{key}": value for key, value in values.items()}
-        row |= {f"train/lr/{player}": update.rate * factor for player, update in self.updates.items()}
+        row |= {f"train/lr/{player}": update.rate_at(factor) for player, update in self.updates.items()}
         row |= self.doctor.at_line(self.step, values, progress.note)
         self.write(journal, tracker, row)
         self.check(values)

@@ -29,17 +29,22 @@ class Update:
         self.scaler = torch.amp.GradScaler(placement.device.type, enabled=placement.dtype is torch.float16)
         self.at(1.0)
 
+    def rate_at(self, factor: float) -> float:
+        """The learning rate of this player where that of the schedule is `factor` times what it was."""
+        return self.rate * (factor if self.player.decay else 1.0)
+
     def at(self, factor: float) -> None:
-        """From now on at `factor` times the learning rate of this player."""
+        """From now on at `rate_at(factor)`."""
+        rate = self.rate_at(factor)
         for group in self.optimizer.param_groups:
             if self.placement.device.type != "cuda":
-                group["lr"] = self.rate * factor
+                group["lr"] = rate
                 continue
             if not isinstance(group["lr"], Tensor):  # new, or read from a checkpoint
                 group["lr"] = torch.empty((), device=self.placement.device)
                 if "capturable" in group:
                     group["capturable"] = True
-            group["lr"].fill_(self.rate * factor)
+            group["lr"].fill_(rate)
 
     def __call__(self, turn: Turn) -> None:
         loss: Tensor = torch.stack(tuple(turn.losses.values())).sum()
