@@ -137,13 +137,12 @@ def energy_change(before: Tensor, after: Tensor) -> Tensor:
 
 
 def layer_changes(before: Tensor, after: Tensor) -> Tensor:
-    """Mean square of Σ before − κ Σ after of the layers of an image, κ of a layer being what makes it least; over all
-    layers together, in units of the batch's mean Σ|x| over an image. So a gain changes nothing, while Σ after − κ Σ
-    before would be less for a smaller one."""
+    """Mean square of Σ after − κ Σ before of the layers of an image, κ of a layer being what makes it least; over
+    all layers together, in units of the batch's mean Σ|x| over an image."""
     scale = before.abs().flatten(1).sum(1).mean().clamp_min(1e-12)
     x, y = before.flatten(2).sum(2) / scale, after.flatten(2).sum(2) / scale  # [N, C]
-    factor = (x * y).sum(0) / y.square().sum(0).clamp_min(1e-12)
-    return (x - factor * y).square().sum(1).mean()
+    factor = (x * y).sum(0) / x.square().sum(0).clamp_min(1e-12)
+    return (y - factor * x).square().sum(1).mean()
 
 
 def centroid_change(before: Tensor, after: Tensor) -> Tensor:
