@@ -1,9 +1,10 @@
 """How much examples of a class count for a discriminator of domains in which classes are not equally frequent."""
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from translate.processes import mean_over_processes
 
 
 class ClassPriors(nn.Module):
@@ -30,9 +31,7 @@ class ClassPriors(nn.Module):
         counted = F.one_hot(label, len(self.source)).float().mean(0)
         joint = logits.float().softmax(1) * self.ratio()
         seen = torch.stack([counted, (joint / joint.sum(1, keepdim=True)).mean(0)])
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(seen)
-            seen /= dist.get_world_size()
+        seen = mean_over_processes(seen)
         self.source.lerp_(seen[0], 1 - self.momentum)
         self.target.lerp_(seen[1], 1 - self.momentum)
 

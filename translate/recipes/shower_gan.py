@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from translate.errors import ConfigError
 from translate.nn import CriticConfig, ShowerGeneratorConfig
 from translate.nn.precision import full_precision
 from translate.nn.refiner import compressed
+from translate.processes import mean_over_processes
 from translate.recipes.base import Recipe, Turn
 
 COLUMNS = 4  # of generated showers in a sample grid
@@ -105,11 +105,7 @@ class ShowerGAN(Recipe, kind="shower_gan"):
 
     def scale_to(self, real: Tensor) -> None:
         """Before the first update: the energies of layers are to be about as large as these, of all processes."""
-        mean = self.sums(real).mean(0)  # [C]
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(mean)
-            mean /= dist.get_world_size()
-        self.generator.energies.scale_to(mean)
+        self.generator.energies.scale_to(mean_over_processes(self.sums(real).mean(0)))
 
     def energy_score(self, real: Tensor, label: Tensor, condition: Tensor) -> Tensor:
         """Of the roots of the energies of layers and of that of all: each shower of the data is what came out for its
