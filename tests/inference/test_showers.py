@@ -135,24 +135,31 @@ def test_an_exported_refiner_does_the_same(refiner, showers, tmp_path):
     np.testing.assert_allclose(first.cells, second.cells, rtol=1e-3, atol=0.01)
 
 
-def test_a_refiner_that_knows_each_cell_takes_its_own_size(refiner, showers, tmp_path):
+def test_a_refiner_that_knows_each_cell_takes_its_own_size_and_has_its_gains(refiner, showers, tmp_path):
     recipe = {
         "kind": "refiner",
         "generator": {"width": 4, "blocks": 1, "compress": 5.0, "mix": 3, "each_cell": True},
         "discriminator": {"kind": "shower", "width": 2, "each_cell": True},
         "discriminator_updates": 1,
+        "calibrate": True,
     }
     data = {"kind": "detector", "gives": "unpaired_energies", "simulation": SIDE, "data": SIDE, "batch_size": 8}
     run = trained(tmp_path, recipe=recipe, data=data)
+    last = run / "checkpoints" / "last.pt"
+    state = torch.load(last, weights_only=True)
+    state["recipe"]["refiner.gain"] = torch.tensor([2.0, 0.5])[:, None, None]
+    torch.save(state, last)
     card = load_networks(run)["refiner"].card
     assert (card.one_size, card.trained_size) == (True, (6, 5))
     assert not load_networks(refiner)["refiner"].card.one_size
-    _, path = showers
+    made, path = showers
     (onnx,) = export(run, tmp_path / "export")
     refine(path, tmp_path / "torch.h5", run)
     refine(path, tmp_path / "onnx.h5", onnx)
     first, second = (open_showers(tmp_path / f"{name}.h5").read(0, 40) for name in ("torch", "onnx"))
     np.testing.assert_allclose(first.cells, second.cells, rtol=1e-3, atol=0.01)
+    gains = first.cells.sum((0, 2, 3)) / made.cells.sum((0, 2, 3))
+    np.testing.assert_allclose(gains, [2.0, 0.5], rtol=0.1)  # of a network that does nothing else yet
     other = np.zeros((3, 2, 5, 6), np.float32)
     for model in (run, onnx):
         with pytest.raises(ModelError, match=r"image must be float32 \[N, 2, 6, 5\].*not float32 \[3, 2, 5, 6\]"):

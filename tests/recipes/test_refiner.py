@@ -165,6 +165,68 @@ def test_a_trained_critic_moves_the_refiner_towards_the_gain_of_the_data(gain):
     assert bias.grad.sum().sign() == (1 if gain < 1 else -1)  # downhill is towards the data
 
 
+def settled(recipe, batches, seen=None):
+    """What is said, and the gains, with `batches` in turn as the training data."""
+    turn = iter(batches * 100)
+
+    def draw():
+        batch = next(turn)
+        if seen is not None:
+            seen.append(len(batch.a))
+        return batch
+
+    with torch.no_grad():
+        said = recipe.settle(recipe.deployed(), draw, Clock(9, 0, 9, 2 * len(batches[0].a)))
+    return said, recipe.refiner.gain.flatten()
+
+
+def test_calibration_brings_the_mean_response_of_layers_to_that_of_the_data():
+    """Of events of other energies: 1/10 of the energy there, with gains of 0.8 and 1.5."""
+    recipe, seen = build({"calibrate": True}, energy=True), []
+    torch.nn.init.zeros_(recipe.refiner.last.weight)  # R is the identity
+    gains, cells = torch.tensor([0.8, 1.5])[:, None, None], images()
+    data = UnpairedEnergies(cells, 0.1 * gains * cells, torch.full((16, 1), 2.0), torch.full((16, 1), 1.0))
+    said, found = settled(recipe, [data], seen)
+    torch.testing.assert_close(found, gains.flatten())
+    torch.testing.assert_close(recipe.refiner(cells), gains * cells)
+    assert said == "calibrated: gains of layers 0.800 1.500"
+    assert seen == 3 * 2 * [16]  # an epoch three times
+
+
+def test_calibration_answers_to_the_electronics():
+    """One cell of eight is at the end of its range with the right gain and without it: the ratio of means says 1.166."""
+    recipe = build({"calibrate": True, "generator": {"width": 8, "blocks": 1, "saturate": 3.6}})
+    torch.nn.init.zeros_(recipe.refiner.last.weight)
+    cells = torch.full((16, 2, 4, 4), 2.5)
+    cells[:, :, 0, :2] = 4.0
+    _, found = settled(recipe, [Unpaired(cells, (1.2 * cells).clamp_max(3.6))])
+    torch.testing.assert_close(found, torch.full((2,), 1.2), rtol=1e-3, atol=0)
+
+
+def test_what_has_no_energy_keeps_its_gain():
+    recipe = build({"calibrate": True})
+    torch.nn.init.zeros_(recipe.refiner.last.weight)
+    cells, data = images(), images(gain=2.0)
+    cells[:, 0], data[:, 1] = 0.0, 0.0
+    _, found = settled(recipe, [Unpaired(cells, data)])
+    torch.testing.assert_close(found, torch.ones(2))
+
+
+def test_what_is_kept_is_kept_before_gains():
+    recipe = build({"calibrate": True, "generator": {"width": 8, "blocks": 1, "saturate": 1e6}})
+    torch.nn.init.zeros_(recipe.refiner.last.weight)
+    recipe.refiner.gain.fill_(2.0)
+    cells = images()
+    torch.testing.assert_close(recipe.refiner(cells, read_out=False), cells)
+    torch.testing.assert_close(recipe.refiner(cells), 2 * cells)
+
+
+def test_without_calibration_there_are_no_gains():
+    recipe = build()
+    assert recipe.settle(recipe.deployed(), lambda: None, Clock(9, 0, 9)) is None
+    assert not [name for name in recipe.state_dict() if "gain" in name]
+
+
 def test_shown_and_compared():
     recipe = build()
     batch = Unpaired(images(), images(seed=1))

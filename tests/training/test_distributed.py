@@ -63,6 +63,26 @@ Path(sys.argv[1], str(rank)).write_text(f"{priors.source[0]:.5f} {priors.target[
 dist.destroy_process_group()
 """
 
+GAINS = """
+import sys
+from pathlib import Path
+import torch
+import torch.distributed as dist
+from translate.batches import Unpaired
+from translate.config.clock import Clock
+from translate.config.load import parse
+from translate.recipes import find
+dist.init_process_group("gloo")
+text = "recipe: {kind: refiner, calibrate: true, generator: {width: 4}}\\ndata: {kind: detector, root: x}"
+recipe = find("refiner")(parse(text, "x").recipe, {"a": 1, "b": 1}, (4, 4))
+torch.nn.init.zeros_(recipe.refiner.last.weight)
+images = torch.ones(2, 1, 4, 4)
+with torch.no_grad():
+    recipe.settle(recipe.deployed(), lambda: Unpaired(images, images * (1 + dist.get_rank())), Clock(1, 0, 1, 2))
+Path(sys.argv[1], str(dist.get_rank())).write_text(str(recipe.refiner.gain.item()))
+dist.destroy_process_group()
+"""
+
 
 def losses(run: Path) -> dict[tuple[int, str], float]:
     rows = read(run / "metrics.jsonl")
@@ -124,6 +144,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(tiny: Callable[..., str], tmp_
     ("script", "expected"),
     [
         (SCALES, "8.0"),
+        (GAINS, "1.5"),  # of data of 1 and 2, where both simulate 1
         (PRIORS, "0.62500 0.62500"),  # ½ and 3 of 4, ½ and the mean of 1 and ½
     ],
 )

@@ -117,6 +117,45 @@ def test_steps_end_a_run_early_but_not_its_schedule(tiny: Tiny, tmp_path: Path) 
     assert read(run / "metrics.jsonl")[0]["train/lr/generator"] == 2e-4
 
 
+CALIBRATED = """
+recipe:
+  kind: refiner
+  generator: {width: 4, blocks: 1}
+  discriminator: {kind: shower, width: 2}
+  discriminator_updates: 1
+  calibrate: true
+data:
+  kind: detector
+  gives: unpaired_energies
+  simulation: {simulator: &side {kind: calorimeter, layers: 2, cells: [6, 5]}, count: 32}
+  data: {simulator: *side, count: 32, seed: 1}
+  batch_size: 8
+schedule: {kind: constant, epochs: 1}
+ema: 0.5
+doctor: false
+"""
+
+
+def test_what_a_method_does_after_its_last_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not before, to what is deployed, and with batches that are not counted."""
+    (tmp_path / "refiner.yaml").write_text(CALIBRATED)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(str(tmp_path / "refiner.yaml"), (), parts, steps=3)
+    assert "calibrated" not in capsys.readouterr().err
+    assert torch.equal(
+        load(parts / "checkpoints" / "last.pt")["average"]["refiner"]["module.gain"], torch.ones(2, 1, 1)
+    )
+    train(None, resume=parts)
+    assert capsys.readouterr().err.count("calibrated: gains of layers ") == 1
+    train(str(tmp_path / "refiner.yaml"), (), whole)
+    a, b = (load(run / "checkpoints" / "last.pt") for run in (whole, parts))
+    gain = a["average"]["refiner"]["module.gain"]
+    assert torch.equal(gain, b["average"]["refiner"]["module.gain"])
+    assert (gain != 1).all()
+    assert torch.equal(a["recipe"]["refiner.gain"], torch.ones(2, 1, 1))
+    assert a["clock"]["images"] == 32
+
+
 def test_dry_run_prints_and_stops(tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--config", tiny("cyclegan"), "--out", str(tmp_path / "run"), "--dry-run"]) == 0
     assert "kind: cyclegan" in capsys.readouterr().out

@@ -46,8 +46,11 @@ class RefinerConfig(Spec):
         """Whether the electronics do more than zero suppression: energy is lost in them, or added."""
         return self.saturate is not None or self.readout_noise > 0
 
-    def build(self, channels_in: int, channels_out: int, size: tuple[int, int] | None = None) -> "Refiner":
-        """`size`, height and width, is needed for `each_cell`: the refiner then takes no other."""
+    def build(
+        self, channels_in: int, channels_out: int, size: tuple[int, int] | None = None, calibrated: bool = False
+    ) -> "Refiner":
+        """`size`, height and width, is needed for `each_cell`: the refiner then takes no other. A `calibrated` one has
+        a gain of each layer, 1 until it is set."""
         if self.each_cell and size is None:
             raise ConfigError(
                 "recipe.generator.each_cell: is for recipe.kind refiner and images of one size: set data.crop to that "
@@ -58,15 +61,19 @@ class RefinerConfig(Spec):
                 f"recipe.generator: a refiner changes an image of {channels_in} channels into one of as many, not of "
                 f"{channels_out}: choose resnet or unet"
             )
-        return Refiner(self, channels_in, size if self.each_cell else None)
+        return Refiner(self, channels_in, size if self.each_cell else None, calibrated)
 
 
 class Refiner(nn.Module):
     """[N, C, H, W] → the same shape and units, float32; nearly the identity when it is new."""
 
-    def __init__(self, config: RefinerConfig, channels: int, size: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, config: RefinerConfig, channels: int, size: tuple[int, int] | None = None, calibrated: bool = False
+    ) -> None:
         super().__init__()
         self.config = config
+        self.gain: Tensor | None  # [C, 1, 1], of the layers; no optimiser moves it
+        self.register_buffer("gain", torch.ones(channels, 1, 1) if calibrated else None)
         w, padding = config.width, config.kernel // 2
         self.mix = Mix(channels, config.mix) if config.mix else None
         self.noise = Noise(config.noise) if config.noise else None
@@ -83,7 +90,7 @@ class Refiner(nn.Module):
         self.readout = Noise(channels) if config.readout_noise else None
 
     def forward(self, x: Tensor, read_out: bool = True) -> Tensor:
-        """Without `read_out` as the detector had it before `saturate`, `readout_noise` and `suppress`."""
+        """Without `read_out` as the detector had it before gains, `saturate`, `readout_noise` and `suppress`."""
         y = compressed(x if self.mix is None else self.mix(x), self.config.compress)
         seen = y if self.noise is None else torch.cat([y, self.noise(y)], 1)
         features = self.blocks(self.first(seen))
@@ -95,8 +102,10 @@ class Refiner(nn.Module):
         return self.read_out(y) if read_out else y
 
     def read_out(self, x: Tensor) -> Tensor:
-        """What the electronics make of it: their range, their noise and zero suppression, in this order."""
+        """What the electronics make of it: their gains, range, noise and zero suppression, in this order."""
         config = self.config
+        if self.gain is not None:
+            x = x * self.gain
         if config.saturate is not None:
             x = x.clamp(-config.saturate, config.saturate)
         if self.readout is not None:

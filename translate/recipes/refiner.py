@@ -17,8 +17,13 @@ from translate.config.spec import Kinded, Spec
 from translate.nn import CriticConfig, PatchGANConfig, RefinerConfig
 from translate.nn.patchgan import PixelGANConfig
 from translate.nn.precision import full_precision
+from translate.nn.refiner import Refiner as RefinerNetwork
 from translate.nn.refiner import compressed
+from translate.processes import mean_over_processes
 from translate.recipes.base import Comparison, Recipe, Turn, l1
+
+CALIBRATION = 1 << 15  # events at most, of a process, in each of PASSES: electronics bend the answer to a gain
+PASSES = 3
 
 
 class Weights(Spec):
@@ -43,6 +48,7 @@ class RefinerRecipeConfig(AdversarialConfig, Kinded):
     discriminator_updates: int = Field(default=5, ge=1)  # each on a batch of its own, for one of the refiner
     weights: Weights = Weights()
     pool_size: int = Field(default=50, ge=0)  # refined images kept: half of what the critic sees is of earlier refiners
+    calibrate: bool = False  # after training, gains of layers: their mean energies, of the incident one, are the data's
 
 
 class Refiner(Recipe, kind="refiner"):
@@ -62,7 +68,8 @@ class Refiner(Recipe, kind="refiner"):
         super().__init__(config, channels, size, classes)
         self.weights, self.compress = config.weights, config.generator.compress
         self.draws = config.discriminator_updates
-        self.refiner = config.generator.build(channels["a"], channels["b"], size)
+        self.calibrate = config.calibrate
+        self.refiner = config.generator.build(channels["a"], channels["b"], size, config.calibrate)
 
         def critic(spec: PatchGANConfig | PixelGANConfig | CriticConfig) -> nn.Module:
             layers = channels["b"] + channels.get("energy", 0)
@@ -116,6 +123,28 @@ class Refiner(Recipe, kind="refiner"):
             return seen
         return torch.cat([seen, energy[:, :, None, None].expand(-1, -1, *seen.shape[2:])], 1)
 
+    def settle(
+        self, networks: Mapping[str, nn.Module], draw: Callable[[], Unpaired | UnpairedEnergies], clock: Clock
+    ) -> str | None:
+        """Sets the gains of layers, which `l1` and `layers` have held back."""
+        refiner = networks["refiner"]
+        if not self.calibrate:
+            return None
+        assert isinstance(refiner, RefinerNetwork)
+        assert refiner.gain is not None
+        with full_precision(refiner):
+            for _ in range(PASSES):
+                sums, events = torch.zeros(2, len(refiner.gain), device=refiner.gain.device), 0
+                while events < min(clock.images_per_epoch, CALIBRATION):
+                    simulated, data, *energies = draw()
+                    of_simulated, of_data = energies or (None, None)
+                    sums += torch.stack([responses(refiner(simulated), of_simulated), responses(data, of_data)])
+                    events += len(data)
+                refined, real = mean_over_processes(sums)
+                factor = torch.where((refined > 0) & (real > 0), real / refined, 1.0)
+                refiner.gain *= factor[:, None, None]
+        return f"calibrated: gains of layers {' '.join(f'{gain:.3f}' for gain in refiner.gain.flatten().tolist())}"
+
     def deployed(self) -> dict[str, nn.Module]:
         return {"refiner": self.refiner}
 
@@ -128,6 +157,13 @@ class Refiner(Recipe, kind="refiner"):
 
     def compare(self, networks: Mapping[str, nn.Module], batch: Unpaired | UnpairedEnergies) -> dict[str, Comparison]:
         return {"refiner": Comparison(batch.a, networks["refiner"](batch.a), batch.b)}
+
+
+def responses(images: Tensor, energy: Tensor | None) -> Tensor:
+    """Sums of layers over the incident energy, of all images together: [N, C, H, W] and, if it is known, [N, 1] → [C].
+    The incident energy comes as its logarithm to the base 10."""
+    sums = images.sum((2, 3))
+    return (sums if energy is None else sums / 10**energy).sum(0)
 
 
 def energy_change(before: Tensor, after: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from translate.training.meter import Meter
 from translate.training.progress import Progress
 from translate.training.tracking import Tracker
 from translate.training.update import Update
-from translate.training.validation import Validator
+from translate.training.validation import Validator, evaluating
 
 
 class Trainer:
@@ -116,6 +116,8 @@ class Trainer:
                     speed = (self.images - since) / max(self.seconds - first, 1e-9)
                     self.log(journal, progress, tracker, speed)
                 due = self.step % validate_every == 0
+                if self.step == self.total:
+                    self.settle(lambda: self.placement.move(next(incoming)), progress)
                 if due or self.step == end:
                     self.evaluate(journal, progress, tracker, due)
                 if self.step % save_every == 0 or last:
@@ -147,6 +149,14 @@ class Trainer:
                 told += [(f"{name}/{signal}", value) for signal, value in module.signals().items()]
         names, values = zip(*told, strict=True)
         return names, torch.stack([value.detach().float() for value in values])
+
+    def settle(self, draw: Callable[[], Any], progress: Progress) -> None:
+        """What the method does after its last step. Its batches are not counted."""
+        networks = self.networks()
+        with torch.no_grad(), evaluating(networks, self.run.seed):
+            said = self.recipe.settle(networks, draw, self.clock)
+        if said is not None:
+            progress.note(said)
 
     def log(self, journal: Journal | None, progress: Progress, tracker: Tracker, speed: float) -> None:
         """Writes the means since the last regular line; a loss that is not finite ends the run."""
