@@ -48,13 +48,6 @@ class Placement(NamedTuple):
         dist.all_reduce(vote)
         return bool(vote.item())
 
-    def mean(self, tensor: Tensor) -> Tensor:
-        """The mean over the processes."""
-        if self.world > 1:
-            dist.all_reduce(tensor)
-            tensor /= self.world
-        return tensor
-
     def gather(self, value: Any) -> list[Any]:
         """The value of every process, in the order of their ranks."""
         if self.world == 1:

@@ -20,6 +20,7 @@ from translate.adversarial.penalties import squared_slope
 from translate.config.run import Run
 from translate.data.source import Split, size_of
 from translate.errors import ImageError
+from translate.processes import mean_over_processes
 from translate.recipes import Recipe
 from translate.training.alarms import LINES, VALIDATIONS, Rules
 from translate.training.devices import Placement
@@ -54,7 +55,7 @@ class Doctor:
         if not self.run.doctor or step % self.run.log.every:
             return {}
         measured = self._line()
-        numbers = self.placement.mean(torch.stack(list(measured.values()))).tolist()
+        numbers = mean_over_processes(torch.stack(list(measured.values()))).tolist()
         values = dict(zip(measured, numbers, strict=True))
         for name, adversary in self.adversaries.items():
             adversary.kept.clear()

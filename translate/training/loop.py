@@ -160,7 +160,7 @@ class Trainer:
 
     def log(self, journal: Journal | None, progress: Progress, tracker: Tracker, speed: float) -> None:
         """Writes the means since the last regular line; a loss that is not finite ends the run."""
-        values = self.meter.means(self.placement)
+        values = self.meter.means()
         if self.step % self.run.log.every == 0:
             self.meter.clear()
         factor = self.run.schedule.factor(self.clock)
@@ -224,7 +224,7 @@ class Trainer:
 
     def save(self, name: str) -> None:
         """All processes take part; the first writes. Losses are checked before: a checkpoint is a good one."""
-        self.check(self.meter.means(self.placement))
+        self.check(self.meter.means())
         own = {"pools": {key: pool.get_extra_state() for key, pool in self.pools()}, "meter": self.meter.state_dict()}
         everyone = self.placement.gather(own)
         if self.placement.first:

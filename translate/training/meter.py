@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from translate.training.devices import Placement
+from translate.processes import mean_over_processes
 
 Names = tuple[str, ...]
 
@@ -24,12 +24,12 @@ class Meter:
         self.sums[key] = self.sums[key] + values if key in self.sums else values.clone()
         self.counts[key] = self.counts.get(key, 0) + 1
 
-    def means(self, placement: Placement) -> dict[str, float]:
+    def means(self) -> dict[str, float]:
         """Over the steps and the processes."""
         if not self.sums:
             return {}
         totals: dict[str, list[float]] = {}
-        sums = placement.mean(torch.cat(list(self.sums.values()))).tolist()
+        sums = mean_over_processes(torch.cat(list(self.sums.values()))).tolist()
         counted = ((name, count) for names, count in self.counts.items() for name in names)
         for (name, count), total in zip(counted, sums, strict=True):
             found = totals.setdefault(name, [0.0, 0])

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from translate.config.run import SGD, Adam, Player, RMSProp
+from translate.processes import mean_over_processes
 from translate.recipes import Turn
 from translate.training.devices import Placement, average
 
@@ -60,7 +61,7 @@ class Update:
         """Whether the balance allows an update; the same answer in all processes. Waits for the device then."""
         if not self.waits:
             return True
-        value = self.placement.mean(loss.detach().reshape(1)).item()
+        value = mean_over_processes(loss.detach().reshape(1)).item()
         return (self.player.above is None or value > self.player.above) and (
             self.player.below is None or value < self.player.below
         )
