@@ -166,7 +166,7 @@ def test_a_trained_critic_moves_the_refiner_towards_the_gain_of_the_data(gain):
 
 
 def settled(recipe, batches, seen=None):
-    """What is said, and the gains, with `batches` in turn as the training data."""
+    """What is noted, and the gains, with `batches` in turn as the training data."""
     turn = iter(batches * 100)
 
     def draw():
@@ -176,8 +176,8 @@ def settled(recipe, batches, seen=None):
         return batch
 
     with torch.no_grad():
-        said = recipe.settle(recipe.deployed(), draw, Clock(9, 0, 9, 2 * len(batches[0].a)))
-    return said, recipe.refiner.gain.flatten()
+        noted = recipe.settle(recipe.deployed(), draw, Clock(9, 0, 9, 2 * len(batches[0].a)))
+    return noted, recipe.refiner.gain.flatten()
 
 
 def test_calibration_brings_the_mean_response_of_layers_to_that_of_the_data():
@@ -186,10 +186,10 @@ def test_calibration_brings_the_mean_response_of_layers_to_that_of_the_data():
     torch.nn.init.zeros_(recipe.refiner.last.weight)  # R is the identity
     gains, cells = torch.tensor([0.8, 1.5])[:, None, None], images()
     data = UnpairedEnergies(cells, 0.1 * gains * cells, torch.full((16, 1), 2.0), torch.full((16, 1), 1.0))
-    said, found = settled(recipe, [data], seen)
+    noted, found = settled(recipe, [data], seen)
     torch.testing.assert_close(found, gains.flatten())
     torch.testing.assert_close(recipe.refiner(cells), gains * cells)
-    assert said == "calibrated: gains of layers 0.800 1.500"
+    assert noted == pytest.approx({"gain/0": 0.8, "gain/1": 1.5})
     assert seen == 3 * 2 * [16]  # an epoch three times
 
 
@@ -223,7 +223,7 @@ def test_what_is_kept_is_kept_before_gains():
 
 def test_without_calibration_there_are_no_gains():
     recipe = build()
-    assert recipe.settle(recipe.deployed(), lambda: None, Clock(9, 0, 9)) is None
+    assert recipe.settle(recipe.deployed(), lambda: None, Clock(9, 0, 9)) == {}
     assert not [name for name in recipe.state_dict() if "gain" in name]
 
 

@@ -141,17 +141,19 @@ def test_what_a_method_does_after_its_last_step(tmp_path: Path, capsys: pytest.C
     (tmp_path / "refiner.yaml").write_text(CALIBRATED)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(str(tmp_path / "refiner.yaml"), (), parts, steps=3)
-    assert "calibrated" not in capsys.readouterr().err
+    assert "settled" not in capsys.readouterr().err
     assert torch.equal(
         load(parts / "checkpoints" / "last.pt")["average"]["refiner"]["module.gain"], torch.ones(2, 1, 1)
     )
     train(None, resume=parts)
-    assert capsys.readouterr().err.count("calibrated: gains of layers ") == 1
+    assert capsys.readouterr().err.count("settled: gain/0 ") == 1
     train(str(tmp_path / "refiner.yaml"), (), whole)
     a, b = (load(run / "checkpoints" / "last.pt") for run in (whole, parts))
     gain = a["average"]["refiner"]["module.gain"]
     assert torch.equal(gain, b["average"]["refiner"]["module.gain"])
     assert (gain != 1).all()
+    noted = [row for row in read(whole / "metrics.jsonl") if "settled/gain/0" in row]
+    assert [(row["step"], row["settled/gain/1"]) for row in noted] == [(4, gain[1].item())]
     assert torch.equal(a["recipe"]["refiner.gain"], torch.ones(2, 1, 1))
     assert a["clock"]["images"] == 32
 

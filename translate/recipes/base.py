@@ -75,12 +75,12 @@ class Recipe(nn.Module, ABC):
     def stand(self, clock: Clock) -> None:
         """Gives the networks the form that they have at `clock`, where the method changes it as it goes on."""
 
-    def settle(self, networks: Mapping[str, nn.Module], draw: Callable[[], Any], clock: Clock) -> str | None:
+    def settle(self, networks: Mapping[str, nn.Module], draw: Callable[[], Any], clock: Clock) -> dict[str, float]:
         """Once, after the last step: what the deployed networks need and no gradient gives, as torch's `update_bn`.
 
-        `networks`: as from `deployed`, in eval mode; `draw`: gives batches for training. Returns what is to be said.
+        `networks`: as from `deployed`, in eval mode; `draw`: batches for training. Returns what it found, by name.
         """
-        return None
+        return {}
 
     @abstractmethod
     def sides(self) -> Mapping[str, tuple[str | None, str]]:

@@ -125,11 +125,11 @@ class Refiner(Recipe, kind="refiner"):
 
     def settle(
         self, networks: Mapping[str, nn.Module], draw: Callable[[], Unpaired | UnpairedEnergies], clock: Clock
-    ) -> str | None:
+    ) -> dict[str, float]:
         """Sets the gains of layers, which `l1` and `layers` have held back."""
         refiner = networks["refiner"]
         if not self.calibrate:
-            return None
+            return {}
         assert isinstance(refiner, RefinerNetwork)
         assert refiner.gain is not None
         with full_precision(refiner):
@@ -143,7 +143,7 @@ class Refiner(Recipe, kind="refiner"):
                 refined, real = mean_over_processes(sums)
                 factor = torch.where((refined > 0) & (real > 0), real / refined, 1.0)
                 refiner.gain *= factor[:, None, None]
-        return f"calibrated: gains of layers {' '.join(f'{gain:.3f}' for gain in refiner.gain.flatten().tolist())}"
+        return {f"gain/{layer}": gain for layer, gain in enumerate(refiner.gain.flatten().tolist())}
 
     def deployed(self) -> dict[str, nn.Module]:
         return {"refiner": self.refiner}

@@ -117,7 +117,7 @@ class Trainer:
                     self.log(journal, progress, tracker, speed)
                 due = self.step % validate_every == 0
                 if self.step == self.total:
-                    self.settle(lambda: self.placement.move(next(incoming)), progress)
+                    self.settle(lambda: self.placement.move(next(incoming)), journal, progress, tracker)
                 if due or self.step == end:
                     self.evaluate(journal, progress, tracker, due)
                 if self.step % save_every == 0 or last:
@@ -150,13 +150,14 @@ class Trainer:
         names, values = zip(*told, strict=True)
         return names, torch.stack([value.detach().float() for value in values])
 
-    def settle(self, draw: Callable[[], Any], progress: Progress) -> None:
+    def settle(self, draw: Callable[[], Any], journal: Journal | None, progress: Progress, tracker: Tracker) -> None:
         """What the method does after its last step. Its batches are not counted."""
         networks = self.networks()
         with torch.no_grad(), evaluating(networks, self.run.seed):
-            said = self.recipe.settle(networks, draw, self.clock)
-        if said is not None:
-            progress.note(said)
+            found = self.recipe.settle(networks, draw, self.clock)
+        if found:
+            progress.note("settled: " + "  ".join(f"{key} {value:.4g}" for key, value in found.items()))
+            self.write(journal, tracker, {f"settled/{key}": value for key, value in found.items()})
 
     def log(self, journal: Journal | None, progress: Progress, tracker: Tracker, speed: float) -> None:
         """Writes the means since the last regular line; a loss that is not finite ends the run."""
